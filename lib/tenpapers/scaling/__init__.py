@@ -1,0 +1,1 @@
+"""Scaling laws in linear regression (Lin, Wu, Kakade, Bartlett, Lee; NeurIPS 2024)."""
