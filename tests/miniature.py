@@ -1,4 +1,4 @@
-"""A miniature book for tests of the pipeline: the real graph, tools and ledger around two chapters that take a second each.
+"""A miniature book for tests of the pipeline: the real graph, tools and ledger around two chapters of a second each.
 
 It has its own copy of the library, so that a test may change a module and see what runs again.
 """
@@ -138,11 +138,8 @@ def make_book(root: Path) -> Path:
 
 def environment(root: Path, **more: str) -> dict[str, str]:
     """The environment of a program that works in the miniature book with its own library."""
-    return (
-        os.environ
-        | {"PYTHONPATH": str(root / "lib"), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(root / ".cache")}
-        | more
-    )
+    own = {"PYTHONPATH": str(root / "lib"), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(root / ".cache")}
+    return os.environ | own | more
 
 
 def snakemake(root: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
