@@ -164,7 +164,7 @@ def train(
                 group["lr"] = base * rate
             data = batch(step, generator.manual_seed(_stream(seed, "data", step)))
             data = _on(data, settings.batch_size, generator.device, place.device)
-            torch.manual_seed(_stream(seed, "model", step, place.rank))
+            _seed_globals(_stream(seed, "model", step, place.rank), place.device)
             model.train()
             total, count = _gradient(wrapped, made, loss, data, settings, place)
             norm = place.accelerator.clip_grad_norm_(weights, settings.grad_clip or math.inf)
@@ -184,12 +184,14 @@ def train(
                 row = {"step": done, "examples": done * settings.batch_size, "lr": rate}
                 row |= {"loss": now.total / now.count, "grad_norm": now.norm}
                 if evaluated and evaluate is not None:
-                    torch.manual_seed(_stream(seed, "evaluate", done))
+                    _seed_globals(_stream(seed, "evaluate", done), place.device)
                     row |= _evaluated(evaluate, model, place)
                 now.rows.append(row)
                 now.total = now.count = 0.0
-            if store is not None and look and (done == settings.steps or _due(settings, last_save, place)):
-                if store.writer:
+            last = done == settings.steps
+            if last or (store is not None and look and _due(settings, last_save, place)):
+                _check_weights(weights, step, settings, store)
+                if store is not None and store.writer:
                     store.save(done, _state(model, made, now))
                 last_save = time.monotonic()
     place.accelerator.wait_for_everyone()
@@ -228,6 +230,14 @@ def _stream(*names: int | str) -> int:
     return int.from_bytes(hashlib.sha256(repr(names).encode()).digest()[:8], "little") >> 1
 
 
+def _seed_globals(seed: int, device: torch.device) -> None:
+    """Seed what dropout draws from. (torch.manual_seed also records a traceback for every call: half a millisecond.)"""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
 def _gradient(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -257,7 +267,7 @@ def _gradient(
             share = place.processes / settings.batch_size
             place.accelerator.backward(value * (share if counted else rows * share))
         totals.append(value.detach().double() * (1 if counted else rows))
-        counts.append(count.detach().double())
+        counts.append(torch.as_tensor(count, device=place.device).detach().double())
     total, count = torch.stack(totals).sum(), torch.stack(counts).sum()
     if counted:
         whole = place.accelerator.reduce(count, "sum")
@@ -292,12 +302,22 @@ def _settle(
             raise ValueError(f"The loss of step {step} counts no scored place; the mask of its batch is empty.")
         if not (math.isfinite(total) and math.isfinite(norm)):
             what = f"gradient's norm is {norm}" if math.isfinite(total) else f"loss is {total / count}"
-            kept = "" if store is None or store.last is None else f"; the checkpoint of step {store.last} is kept"
-            raise NonFiniteError(
-                f"The {what} at step {step} of {settings.steps}, counted from 0{kept}: lower lr "
-                f"({learning_rate(settings, step):.3g} there), lengthen warmup, or look at batch({step}, generator)."
-            )
+            raise _non_finite(f"{what} at", step, settings, store)
         now.total, now.count, now.norm = now.total + total, now.count + count, norm
+
+
+def _check_weights(weights: list[nn.Parameter], step: int, settings: Settings, store: Store | None) -> None:
+    """NonFiniteError when a finite loss left weights that are not: such weights are never saved or returned."""
+    if not all(bool(torch.isfinite(weight).all()) for weight in weights):
+        raise _non_finite("weights are not finite after", step, settings, store)
+
+
+def _non_finite(what: str, step: int, settings: Settings, store: Store | None) -> NonFiniteError:
+    kept = "" if store is None or store.last is None else f" (the checkpoint of step {store.last} is kept)"
+    return NonFiniteError(
+        f"The {what} step {step} of {settings.steps}, counted from 0{kept}: lower lr "
+        f"({learning_rate(settings, step):.3g} there), lengthen warmup, or look at batch({step}, generator)."
+    )
 
 
 def _evaluated(

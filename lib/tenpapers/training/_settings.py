@@ -30,7 +30,9 @@ class Settings:
     lr: float = _setting(1e-3, above=0, doc="the peak learning rate")
     warmup: int = _setting(0, minimum=0, doc="steps of linear warm-up from 0 to lr, a part of `steps`")
     schedule: str = _setting("cosine", choices=SCHEDULES, doc="shape of the decay after the warm-up")
-    lr_end: float = _setting(0.0, minimum=0, maximum=1, doc="learning rate of the last step, as a fraction of lr")
+    lr_end: float = _setting(
+        0.0, minimum=0, maximum=1, doc="learning rate at the end of the decay, as a fraction of lr"
+    )
     weight_decay: float = _setting(0.0, minimum=0)
     grad_clip: float = _setting(1.0, minimum=0, doc="largest norm of the gradient; 0: no clipping")
     accumulate: int = _setting(1, minimum=1, doc="parts a batch is computed in, to save memory; same result")
@@ -59,12 +61,12 @@ def checked(settings: Settings) -> Settings:
 def learning_rate(settings: Settings, step: int) -> float:
     """Learning rate of `step`, counted from 0: a pure function, so that a resumed run needs no schedule state.
 
-    Warm-up: lr (step + 1) / warmup. Then, with t going from 0 at the end of the warm-up to 1 at the last step,
+    Warm-up: lr (step + 1) / warmup. Then, with t going from 0 at the end of the warm-up to 1 just after the last step,
     lr (lr_end + (1 - lr_end) s(t)) with s(t) = (1 + cos pi t) / 2 (cosine), 1 - t (linear) or 1 (constant).
     """
     if step < settings.warmup:
         return settings.lr * (step + 1) / settings.warmup
-    t = (step - settings.warmup) / max(1, settings.steps - 1 - settings.warmup)
+    t = (step - settings.warmup) / (settings.steps - settings.warmup)
     shape = {"cosine": (1 + math.cos(math.pi * t)) / 2, "linear": 1 - t, "constant": 1.0}[settings.schedule]
     return settings.lr * (settings.lr_end + (1 - settings.lr_end) * shape)
 
