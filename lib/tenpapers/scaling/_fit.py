@@ -11,7 +11,7 @@ from scipy.optimize import least_squares, nnls
 
 from . import _check
 from ._problem import sketched_problem
-from ._risk import exact_risk
+from ._risk import exact_risk, stability_threshold
 
 _DELTA = 1e-3  # Huber's threshold on log residuals, as in Hoffmann et al. (2022)
 
@@ -107,11 +107,11 @@ def optimal_allocation(
     """Compute-optimal (M, N, risk) at M N <= compute, by the exact risk of freshly drawn sketches.
 
     compute >= 1 counts parameter updates, C = M N; a, b, gamma, noise_variance as in `sketched_problem` and
-    `exact_risk`; generator draws the sketches (None: a CPU generator with seed 0) and is advanced. Every M uses the
-    same random numbers, d = max(2000, 16 M) explicit modes and the rest through their mean. risk is the total
+    `exact_risk`; generator draws the sketches (None: a CPU generator with seed 0) and is advanced. Every M starts
+    from the same state, with d = max(2000, 16 M) explicit modes and the rest through their mean. risk is the total
     expected risk. M is searched on a grid of ratio sqrt(2), then refined to ratio 2^(1/8); the minimum is flat, so
     that one sketch determines M to some per cent only.
-    Raises ValueError for an argument out of range or a gamma beyond the stability edge of every M tried.
+    Raises ValueError for an argument out of range or a gamma beyond the stability edge at the best M.
     """
     compute = _check.integer("compute", compute, 1)
     a = _check.real("a", a, above=1.0)
@@ -125,7 +125,10 @@ def optimal_allocation(
         if M not in risks:
             generator.set_state(state)
             problem = sketched_problem(a, b, M, max(2000, 16 * M), noise_variance, generator)
-            risks[M] = exact_risk(problem, compute // M, gamma).total
+            if gamma < stability_threshold(problem):
+                risks[M] = exact_risk(problem, compute // M, gamma).total
+            else:
+                risks[M] = math.inf
         return risks[M]
 
     def sweep(ratio: float, start: int) -> int:
@@ -141,4 +144,8 @@ def optimal_allocation(
 
     guess = min(compute, max(1, round(compute ** (1.0 / (1.0 + max(a, b))))))
     best = sweep(2.0**0.125, sweep(2.0**0.5, guess))
+    if math.isinf(risks[best]):
+        raise ValueError(
+            f"gamma must be below the stability edge of the sketched problem, got {gamma:.6g} at M = {best}"
+        )
     return best, compute // best, risks[best]

@@ -85,12 +85,11 @@ def risk_curve(problem: Problem, N: Sequence[int], gamma: float, base: float = 2
     start = torch.stack([problem.initial_error, torch.zeros_like(mu)], dim=1)
     force = torch.stack([torch.zeros_like(mu), mu / batch], dim=1)
     x, forcing = start.repeat(1, len(steps)), force.repeat(1, len(steps))  # (M, 2 * len(N))
-    for stepsize in sorted(counts, reverse=True):
-        lengths = torch.tensor(counts[stepsize], dtype=torch.float64, device=mu.device).repeat_interleave(2)
-        active = lengths > 0
-        x[:, active] = _phases.advance(
-            mu, x[:, active], forcing[:, active], stepsize, lengths[active], _recursion(batch)
-        )
+    phases = [
+        (stepsize, torch.tensor(counts[stepsize], dtype=torch.float64, device=mu.device).repeat_interleave(2))
+        for stepsize in sorted(counts, reverse=True)
+    ]
+    x = _phases.evolve(mu, x, forcing, phases, _recursion(batch))
     errors = (mu @ x).reshape(len(steps), 2).tolist()
     return [Risk(problem.noise_variance, problem.approximation, bias, noise * unit) for bias, unit in errors]
 
