@@ -214,10 +214,13 @@ def _place(device: str | torch.device, settings: Settings) -> _Place:
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=settings.unused_parameters)],
     )
     if processes > 1:
-        if accelerator.device.type != wanted.type:
-            there = accelerator.device.type
-            raise ValueError(f"device is {str(device)!r}, but the processes were started for {there!r}.")
-        wanted = accelerator.device
+        there = accelerator.device
+        if accelerator.num_processes != processes or there.type != wanted.type:
+            raise ValueError(
+                f"device is {str(device)!r} and WORLD_SIZE is {processes}, but Accelerate was set up before for "
+                f"{accelerator.num_processes} processes on {there.type!r}; start anew with `accelerate launch`."
+            )
+        wanted = there
     has_bf16 = wanted.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if settings.precision == "bf16" and not has_bf16:
         raise ValueError(f"precision is 'bf16', which {wanted.type!r} does not offer here; use 'auto' or 'float32'.")
