@@ -491,6 +491,26 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     assert steps_kept(tmp_path) == []
 
 
+def test_rare_looks_at_the_losses_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss(model: nn.Module, data: toy.Strings) -> tuple[torch.Tensor, torch.Tensor]:
+        total, count = toy.loss(model, data)
+        return total * (math.nan if next(calls) >= 27 else 1.0), count
+
+    whole = train()
+    monkeypatch.setattr("tenpapers.training._loop._look_every", lambda device: 32)  # as on a GPU
+    assert toy.same(whole, train())
+    calls = iter(range(100))
+    with pytest.raises(training.NonFiniteError, match=r"The loss is nan at step 27 of 40.* step 24 is kept"):
+        train(tmp_path, loss=loss, checkpoint_every_seconds=0.0, evaluate=None)
+    assert steps_kept(tmp_path) == [18, 24]
+    with pytest.raises(StoppedError):
+        train(tmp_path, stop=33, checkpoint_every_seconds=0.0, evaluate=None)
+    assert steps_kept(tmp_path) == [30, 32]
+    resumed = train(tmp_path, evaluate=None)
+    assert toy.tensors(resumed).keys() == toy.tensors(whole).keys()
+    assert all(torch.equal(tensor, toy.tensors(whole)[name]) for name, tensor in toy.tensors(resumed).items())
+
+
 # Several processes.
 
 
@@ -517,6 +537,10 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     assert history["noise"] == pytest.approx(one.history.noise.tolist(), nan_ok=True)
     assert_same_bits(tmp_path / "two-0", tmp_path / "two-1")
     assert_same_bits(tmp_path / "two-0", tmp_path / "again-0")  # stopped at step 13, then resumed by both
+
+    experts, _ = reported(tmp_path / "experts-0")  # parameters without gradient in one process, or in both
+    for name, tensor in toy.tensors(train(model=toy.Experts())).items():
+        torch.testing.assert_close(experts[name], tensor, rtol=1e-4, atol=1e-5)
 
     alone = train(tmp_path / "stopped-copy", model=toy.model(dropout=0.0))  # and by one process alone
     assert alone.resumed_from is not None
