@@ -1,4 +1,4 @@
-"""The loop. Devices and several processes are Accelerate's work: `accelerate launch` or `torchrun` starts the same
+"""The loop. Devices and several processes are Accelerate's work: `torchrun` (or `accelerate launch`) starts the same
 script on any number of GPUs, and inside a SLURM job it does not take the job's tasks for processes of its own.
 
 Randomness is a function of (seed, step): before each step the data's generator and, with the process's rank, the
@@ -105,7 +105,7 @@ def train(
     optimizer(parameters, lr=..., weight_decay=...): any torch optimizer, say partial(torch.optim.AdamW, betas=...).
     evaluate(model) gives numbers for the history, in evaluation mode without gradients; every process calls it.
     folder: where checkpoints go, one folder for each run; None: none are written. A finished run is read back instead
-        of trained again: a notebook picks up so what `accelerate launch` trained on several GPUs.
+        of trained again: so a notebook picks up what `torchrun --nproc-per-node 8 script.py` trained on GPUs.
     parameters: JSON values that say what else this run is (task, sizes): a checkpoint made under others is refused.
     data_device: "cpu" (the same data on every machine) or "device" (made where the model is).
     progress: show a bar, with `name` before it.
@@ -219,7 +219,7 @@ def _place(device: str | torch.device, settings: Settings) -> _Place:
         if accelerator.num_processes != processes or there.type != wanted.type:
             raise ValueError(
                 f"device is {str(device)!r} and WORLD_SIZE is {processes}, but Accelerate was set up before for "
-                f"{accelerator.num_processes} processes on {there.type!r}; start anew with `accelerate launch`."
+                f"{accelerator.num_processes} processes on {there.type!r}; start anew with torchrun."
             )
         wanted = there
     has_bf16 = wanted.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
