@@ -659,7 +659,7 @@ def test_bad_settings_are_refused_before_work_starts(tmp_path: Path, changes: di
 def test_setting_of_a_wrong_type_is_refused() -> None:
     settings = toy.settings()
     object.__setattr__(settings, "steps", 2.5)  # the constructor's types are checked at run time only in tests
-    with pytest.raises(ValueError, match="steps is 2.5; it must be a whole number"):
+    with pytest.raises(ValueError, match=r"steps is 2\.5; it must be a whole number"):
         training.train(toy.model(), toy.batch, toy.loss, settings, device="cpu")
 
 
