@@ -468,7 +468,8 @@ def without_addresses(app: Sphinx, config: Config) -> None:
     if config.html_theme_options.get("repository_url"):
         config.html_theme_options["use_repository_button"] = True
         config.html_theme_options.setdefault("launch_buttons", {})["colab_url"] = "https://colab.research.google.com"
-    for listeners in app.events.listeners.values():
+    for event in ("env-before-read-docs", "doctree-resolved"):
+        listeners = app.events.listeners.get(event, [])
         listeners[:] = [one for one in listeners if one.handler.__module__ != "sphinx_thebe"]
 
 
