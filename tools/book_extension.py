@@ -281,6 +281,8 @@ class Expectations(BookDirective):
     def value(self, claim: ledger.Claim, scale: str) -> Cell:
         if scale not in claim.expect:
             return [paragraph(text("not required", "book-quiet"))]
+        if claim.expect[scale] == "not checked":
+            return [paragraph(text("not checked", "book-quiet"))]
         note = [] if scale in claim.scales else [text(" (need not hold)", "book-quiet")]
         return [paragraph(*self.words(claim.expect[scale]), *note)]
 
