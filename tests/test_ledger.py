@@ -295,6 +295,7 @@ def test_a_partial_run_leaves_claims_out_by_name(book):
 
 def test_an_archived_partial_run_says_nothing_of_what_it_left_out(book):
     write_claims(book, CLAIM | {"scales": ["full"]}, CLAIM | {"id": "C2", "scales": ["full"]})
+    git(book, "commit", "-qam", "claims")
     run = begin("full", device="auto", overrides={"n": 7})
     run.leave_out(["C2"], "not asked for")
     run.claim("C1", 4, expected=4, tolerance=0)
