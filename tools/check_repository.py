@@ -41,7 +41,6 @@ HOSTS = (  # the only addresses that files may name: papers, licenses, Colab, sc
     "localhost",
     "127.0.0.1",
 )
-HOOKS = ("github.com/pre-commit/", "github.com/astral-sh/")  # where pre-commit itself gets its hooks
 TEXTS = (".md", ".ipynb", ".py", ".yml", ".yaml", ".toml", ".txt", ".lock", ".cff", ".bib", ".css", ".js", ".sh", "")
 
 Cell = dict[str, Any]
@@ -142,8 +141,7 @@ def no_unknown_addresses() -> Iterator[str]:
             continue
         text = (pipeline.ROOT / path).read_text(encoding="utf-8", errors="replace")
         for host, rest in re.findall(r"(?:https?|ssh|git)://([\w.\-@:]+)(/[\w.\-/]*)?", text):
-            bare = host.rpartition("@")[2].split(":")[0].removeprefix("www.").rstrip(".")
-            if bare not in HOSTS and not f"{bare}{rest}".startswith(HOOKS):
+            if host.rpartition("@")[2].split(":")[0].removeprefix("www.").rstrip(".") not in HOSTS:
                 yield f"{path} names the address {host}{rest}; allowed are {', '.join(HOSTS)}."
 
 
