@@ -41,6 +41,7 @@ HOSTS = (  # the only addresses that files may name: papers, licenses, Colab, sc
     "localhost",
     "127.0.0.1",
 )
+BUILT = {"_build", "__pycache__", ".venv", ".git", ".snakemake", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 TEXTS = (".md", ".ipynb", ".py", ".yml", ".yaml", ".toml", ".txt", ".lock", ".cff", ".bib", ".css", ".js", ".sh", "")
 
 Cell = dict[str, Any]
@@ -57,7 +58,7 @@ def files() -> list[Path]:
         found = [Path(name) for name in listed.stdout.split("\0") if name]
     else:
         found = [path.relative_to(pipeline.ROOT) for path in pipeline.ROOT.rglob("*")]
-        found = [path for path in found if not {"_build", ".venv", "__pycache__"}.intersection(path.parts)]
+        found = [path for path in found if not BUILT.intersection(path.parts)]
     return sorted(path for path in set(found) if (pipeline.ROOT / path).is_file())
 
 
