@@ -136,14 +136,23 @@ def no_large_files() -> Iterator[str]:
 
 
 def no_unknown_addresses() -> Iterator[str]:
-    """A page must read without a network, and no address is invented: few hosts may be named at all."""
+    """A page must read without a network, and no address is invented: few hosts may be named, and the book's own."""
+    own = book_address()
     for path in files():
         if path.suffix not in TEXTS:
             continue
         text = (pipeline.ROOT / path).read_text(encoding="utf-8", errors="replace")
         for host, rest in re.findall(r"(?:https?|ssh|git)://([\w.\-@:]+)(/[\w.\-/]*)?", text):
-            if host.rpartition("@")[2].split(":")[0].removeprefix("www.").rstrip(".") not in HOSTS:
+            bare = host.rpartition("@")[2].split(":")[0].removeprefix("www.").rstrip(".")
+            if bare not in HOSTS and not (own and f"{host}{rest}".startswith(own)):
                 yield f"{path} names the address {host}{rest}; allowed are {', '.join(HOSTS)}."
+
+
+def book_address() -> str:
+    """The repository's address as _config.yml sets it, without its scheme; empty while there is none."""
+    path = pipeline.ROOT / "_config.yml"
+    setting = (ledger.read_yaml(path) or {}).get("repository") if path.is_file() else None
+    return str((setting or {}).get("url") or "").rpartition("://")[2].removesuffix(".git").rstrip("/")
 
 
 def sound_notebooks() -> Iterator[str]:
