@@ -327,6 +327,7 @@ DAMAGED = [
     ("chapters/alpha/claims.yaml", "claims: [", "chapters/alpha/claims.yaml is damaged: it is not valid YAML"),
     ("chapters/alpha/claims.yaml", "claims: {}", "chapters/alpha/claims.yaml is damaged: it must hold a list"),
     ("_toc.yml", "root: [", "_toc.yml is damaged"),
+    ("_toc.yml", "root: intr", "_toc.yml lists intr, and there is no intr.md or intr.ipynb."),
     ("chapters/alpha/experiments.ipynb", "{", "chapters/alpha/experiments.ipynb is damaged"),
     ("_build/results/alpha/quick/experiments/provenance.json", "{", "experiments/provenance.json is damaged"),
     ("_build/results/alpha/quick/experiments/verdicts.json", "", "experiments/verdicts.json is damaged"),

@@ -175,7 +175,7 @@ def test_a_grid_on_two_nodes_with_a_cancelled_job(cluster: dict[str, str], tmp_p
         words = [sys.executable, "-m", "snakemake", *request, *ON_THE_CLUSTER]
         process = subprocess.Popen(words, cwd=root, env=env, stdout=log, stderr=log)
         try:
-            wait_for(lambda: len(done("experiments-seed1")) >= 3, "the third piece of the run with seed 1")
+            wait_for(lambda: len(done("experiments-seed1")) >= 3, "the third piece of the run with seed 1", 180)
             (victim,) = [number for number, line in jobs().items() if line.endswith("seed1")]
             subprocess.run(["scancel", victim], env=env, check=True)
             assert process.wait(timeout=240) == 0, (tmp_path / "snakemake.log").read_text()
