@@ -13,8 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from tenpapers import scaling
-from tenpapers.scaling import _check, _phases, _powers
+from tenpapers import check, scaling
+from tenpapers.one_pass import moments
+from tenpapers.scaling import _powers
 
 
 def generator(seed=0):
@@ -476,9 +477,9 @@ def spectra():
 def test_decomposition(name, recursion, fraction):
     """Orthogonal, complete, and backward accurate in every entry; the second recursion folds the poles' order."""
     mu = torch.tensor(spectra()[name])
-    recursion = _phases.Recursion(*recursion)
-    step = fraction * _phases.stability_edge(mu, recursion) * mu
-    blocks = list(_phases.decompose(mu, float(step[0] / mu[0]), recursion).blocks())
+    recursion = moments.Recursion(*recursion)
+    step = fraction * moments.stability_edge(mu, recursion) * mu
+    blocks = list(moments.decompose(mu, float(step[0] / mu[0]), recursion).blocks())
     m, Q = torch.cat([b[0] for b in blocks]), torch.cat([b[1] for b in blocks]).T
     poles = step * (recursion.linear - recursion.quadratic * step)
     target = torch.diag(poles) - recursion.coupling * torch.outer(step, step)
@@ -514,7 +515,7 @@ def exact_roots(poles, weights):
 def test_row_blocks_change_nothing(monkeypatch):
     p = problem(M=50)
     whole = scaling.exact_risk(p, 1000, 0.2), scaling.averaged_risk(p, 1000, 0.2)
-    monkeypatch.setitem(_phases._BLOCK, "cpu", 7 * 50)
+    monkeypatch.setitem(moments._BLOCK, "cpu", 7 * 50)
     parts = scaling.exact_risk(p, 1000, 0.2), scaling.averaged_risk(p, 1000, 0.2)
     for one, other in zip(whole, parts, strict=True):
         assert_allclose([one.bias, one.variance], [other.bias, other.variance], rtol=1e-13)
@@ -549,11 +550,11 @@ def test_average_is_the_double_sum(N, gamma):
 def test_average_where_powers_meet():
     """1 - gamma mu_i = 1 - m_k for some pair (i, k): a pole of the geometric sum's usual form."""
     gamma, values = 0.1, np.array([1.0, 0.4])
-    fast = _phases.decompose(torch.tensor(values), gamma, _phases.Recursion(2.0, 2.0, 1.0))
+    fast = moments.decompose(torch.tensor(values), gamma, moments.Recursion(2.0, 2.0, 1.0))
     m = float(torch.cat([b[0] for b in fast.blocks()])[0])
     for _ in range(30):  # a third eigenvalue with gamma mu = m_k, to the last bit
         values = np.array([1.0, 0.4, m / gamma]) if m / gamma < 0.4 else np.array([1.0, m / gamma, 0.4])
-        blocks = _phases.decompose(torch.tensor(values), gamma, _phases.Recursion(2.0, 2.0, 1.0)).blocks()
+        blocks = moments.decompose(torch.tensor(values), gamma, moments.Recursion(2.0, 2.0, 1.0)).blocks()
         every = torch.cat([b[0] for b in blocks])
         m = float(every[(every - m).abs().argmin()])
     p = scaling.Problem(torch.tensor(values), torch.ones(3, dtype=torch.float64), 0.2, 1.0)
@@ -830,10 +831,10 @@ def test_wrong_types_are_named():
         scaling.exact_risk(identity(3), 2.5, 0.1)
     for value in (2.5, "8", None, True):
         with pytest.raises(TypeError, match="N must be an integer of at least 1, got"):
-            _check.integer("N", value, 1)
+            check.integer("N", value, 1)
     with pytest.raises(TypeError, match="gamma must be a real number, got 'big'"):
-        _check.real("gamma", "big", above=0.0)
+        check.real("gamma", "big", above=0.0)
     with pytest.raises(TypeError, match=r"generator must be a torch.Generator, got int"):
-        _check.random(3)
+        check.random(3)
     with pytest.raises(ValueError, match="problem on cpu, generator on cuda:0"):
-        _check.same_device(problem=torch.device("cpu"), generator=torch.device("cuda:0"))
+        check.same_device(problem=torch.device("cpu"), generator=torch.device("cuda:0"))

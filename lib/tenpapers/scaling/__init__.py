@@ -5,6 +5,8 @@ risk, exactly and by simulation, and the power laws that it follows. torch float
 of its problem, whose device is that of the tensors or the generator that it was built from.
 """
 
+from tenpapers.one_pass.schedule import effective_samples, geometric_schedule
+
 from ._approximation import approximation_constant, approximation_equivalent, fixed_point
 from ._fit import Law, fit_law, optimal_allocation
 from ._problem import Problem, logarithmic_problem, problem_from_sketch, sketched_problem
@@ -19,7 +21,6 @@ from ._risk import (
     risk_curve,
     stability_threshold,
 )
-from ._schedule import effective_samples, geometric_schedule
 from ._simulate import simulate
 
 __all__ = [

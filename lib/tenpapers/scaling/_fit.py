@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from scipy.optimize import least_squares, nnls
 
-from . import _check
+from tenpapers import check
+
 from ._problem import sketched_problem
 from ._risk import exact_risk, stability_threshold
 
@@ -114,11 +115,11 @@ def optimal_allocation(
     logarithms of the 13 reducible risks within a factor 1.7: the minimum is flat, and single sketches scatter.
     Raises ValueError for an argument out of range or a gamma beyond the stability edge at the best M.
     """
-    compute = _check.integer("compute", compute, 1)
-    a = _check.real("a", a, above=1.0)
-    b = _check.real("b", b, above=1.0)
-    gamma = _check.real("gamma", gamma, above=0.0)
-    generator = torch.Generator().manual_seed(0) if generator is None else _check.random(generator)
+    compute = check.integer("compute", compute, 1)
+    a = check.real("a", a, above=1.0)
+    b = check.real("b", b, above=1.0)
+    gamma = check.real("gamma", gamma, above=0.0)
+    generator = torch.Generator().manual_seed(0) if generator is None else check.random(generator)
     state = generator.get_state()
     risks: dict[int, float] = {}
 

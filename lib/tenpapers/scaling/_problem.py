@@ -11,7 +11,7 @@ from scipy.integrate import quad
 from scipy.special import zeta
 from torch import Tensor
 
-from . import _check
+from tenpapers import check
 
 _BLOCK = 2**24  # entries of S held at once while Sigma is built (128 MB)
 
@@ -41,8 +41,8 @@ class Problem:
     S: Float[Tensor, "..."] | None = None
 
     def __post_init__(self) -> None:
-        mu = _check.vector("eigenvalues", self.eigenvalues, positive=True)
-        beta0 = _check.vector("initial_error", self.initial_error)
+        mu = check.vector("eigenvalues", self.eigenvalues, positive=True)
+        beta0 = check.vector("initial_error", self.initial_error)
         if mu.shape != beta0.shape:
             raise ValueError(
                 f"initial_error must have one entry per eigenvalue, got {beta0.numel()} for {mu.numel()} eigenvalues"
@@ -53,11 +53,11 @@ class Problem:
                 f"eigenvalues must be in descending order, got eigenvalues[{where}] = {mu[where].item():g} "
                 f"before {mu[where + 1].item():g}"
             )
-        _check.same_device(eigenvalues=mu.device, initial_error=beta0.device)
+        check.same_device(eigenvalues=mu.device, initial_error=beta0.device)
         object.__setattr__(self, "eigenvalues", mu)
         object.__setattr__(self, "initial_error", beta0)
         for name in ("approximation", "noise_variance"):
-            object.__setattr__(self, name, _check.real(name, getattr(self, name), minimum=0.0))
+            object.__setattr__(self, name, check.real(name, getattr(self, name), minimum=0.0))
         kept = [self.spectrum, self.coefficients, self.S]
         if any(part is None for part in kept) and any(part is not None for part in kept):
             raise ValueError("spectrum, coefficients and S must be given together or not at all")
@@ -144,9 +144,9 @@ def problem_from_sketch(
     There is no correction for modes beyond d. The result keeps spectrum, coefficients and S (as float64).
     Raises ValueError when shapes or devices disagree, a number is NaN or negative, or S H S^T is singular.
     """
-    spectrum = _check.vector("spectrum", spectrum)
-    coefficients = _check.vector("coefficients", coefficients)
-    noise_variance = _check.real("noise_variance", noise_variance, minimum=0.0)
+    spectrum = check.vector("spectrum", spectrum)
+    coefficients = check.vector("coefficients", coefficients)
+    noise_variance = check.real("noise_variance", noise_variance, minimum=0.0)
     if not isinstance(S, Tensor) or S.ndim != 2:
         shape = tuple(S.shape) if isinstance(S, Tensor) else type(S).__name__
         raise ValueError(f"S must be a tensor of shape (M, d), got {shape}")
@@ -157,7 +157,7 @@ def problem_from_sketch(
             f"spectrum, coefficients and the columns of S must agree, got {spectrum.numel()}, "
             f"{coefficients.numel()} and {d}"
         )
-    _check.same_device(spectrum=spectrum.device, coefficients=coefficients.device, S=S.device)
+    check.same_device(spectrum=spectrum.device, coefficients=coefficients.device, S=S.device)
     if not bool(torch.isfinite(S).all()):
         raise ValueError("S must hold finite numbers only, got NaN or infinity")
     rank = int((spectrum > 0).sum())
@@ -183,7 +183,7 @@ def _draw(M: int, d: int, generator: torch.Generator) -> Callable[[], Iterator[T
 
 
 def _sizes(M: SupportsIndex, d: SupportsIndex) -> tuple[int, int]:
-    rows, columns = _check.integer("M", M, 1), _check.integer("d", d, 1)
+    rows, columns = check.integer("M", M, 1), check.integer("d", d, 1)
     if columns < rows:
         raise ValueError(f"M must be at most d (S H S^T is singular beyond), got M = {rows} and d = {columns}")
     return rows, columns
@@ -223,11 +223,11 @@ def sketched_problem(
 
     Raises ValueError when a, b, M, d or noise_variance is outside its range.
     """
-    a = _check.real("a", a, above=1.0)
-    b = _check.real("b", b, above=1.0)
+    a = check.real("a", a, above=1.0)
+    b = check.real("b", b, above=1.0)
     M, d = _sizes(M, d)
-    noise = _check.real("noise_variance", noise_variance, minimum=0.0)
-    index = torch.arange(1, d + 1, dtype=torch.float64, device=_check.random(generator).device)
+    noise = check.real("noise_variance", noise_variance, minimum=0.0)
+    index = torch.arange(1, d + 1, dtype=torch.float64, device=check.random(generator).device)
     spectrum, coefficients = index**-a, index ** (a - b)
     tail = _Tail(zeta(a, d + 1), zeta(a + b, d + 1), zeta(b, d + 1)) if infinite else None
     if normalised:
@@ -266,10 +266,10 @@ def logarithmic_problem(
     Arguments as in `sketched_problem`. The tail i > d falls only like log(d)^(1-a): cutting it off changes every
     number, so infinite=True adds it in closed form.
     """
-    a = _check.real("a", a, above=1.0)
+    a = check.real("a", a, above=1.0)
     M, d = _sizes(M, d)
-    noise = _check.real("noise_variance", noise_variance, minimum=0.0)
-    index = torch.arange(1, d + 1, dtype=torch.float64, device=_check.random(generator).device)
+    noise = check.real("noise_variance", noise_variance, minimum=0.0)
+    index = torch.arange(1, d + 1, dtype=torch.float64, device=check.random(generator).device)
     spectrum = 1.0 / (index * torch.log2(index + 1.0) ** a)
     tail = None
     if infinite:

@@ -6,9 +6,12 @@ from typing import SupportsIndex
 
 import torch
 
-from . import _check, _phases, _powers
+from tenpapers import check
+from tenpapers.one_pass import moments, schedule
+from tenpapers.one_pass.schedule import geometric_schedule
+
+from . import _powers
 from ._problem import Problem
-from ._schedule import effective_samples, geometric_schedule
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,9 @@ class Risk:
         return self.bias + self.variance
 
 
-def _recursion(batch: int) -> _phases.Recursion:
+def _recursion(batch: int) -> moments.Recursion:
     """E (1/B sum_b z_b z_b^T) B (1/B sum_b z_b z_b^T) = (1 + 1/B) Sigma B Sigma + 1/B tr(Sigma B) Sigma, z Gaussian."""
-    return _phases.Recursion(linear=2.0, quadratic=1.0 + 1.0 / batch, coupling=1.0 / batch)
+    return moments.Recursion(linear=2.0, quadratic=1.0 + 1.0 / batch, coupling=1.0 / batch)
 
 
 def stability_threshold(problem: Problem, batch: SupportsIndex = 1) -> float:
@@ -46,7 +49,7 @@ def stability_threshold(problem: Problem, batch: SupportsIndex = 1) -> float:
     It solves (gamma / B) sum_i mu_i / (2 - (1 + 1/B) gamma mu_i) = 1 with gamma mu_1 < 2 / (1 + 1/B); B = batch.
     For Sigma = I and B = 1 it is 2 / (M + 2).
     """
-    return _phases.stability_edge(problem.eigenvalues, _recursion(_check.integer("batch", batch, 1)))
+    return moments.stability_edge(problem.eigenvalues, _recursion(check.integer("batch", batch, 1)))
 
 
 def growth_factor(problem: Problem, gamma: float, batch: SupportsIndex = 1) -> float:
@@ -54,13 +57,13 @@ def growth_factor(problem: Problem, gamma: float, batch: SupportsIndex = 1) -> f
 
     The largest eigenvalue of A: below 1 exactly when gamma < stability_threshold(problem, batch). Gaussian x.
     """
-    gamma = _check.real("gamma", gamma, above=0.0)
-    return _phases.growth_factor(problem.eigenvalues, gamma, _recursion(_check.integer("batch", batch, 1)))
+    gamma = check.real("gamma", gamma, above=0.0)
+    return moments.growth_factor(problem.eigenvalues, gamma, _recursion(check.integer("batch", batch, 1)))
 
 
 def stable_stepsize(problem: Problem, gamma: float, batch: SupportsIndex) -> float:
     """gamma, refused at or beyond the edge."""
-    gamma = _check.real("gamma", gamma, above=0.0)
+    gamma = check.real("gamma", gamma, above=0.0)
     edge = stability_threshold(problem, batch)
     if not gamma < edge:
         raise ValueError(
@@ -76,8 +79,8 @@ def risk_curve(
 
     The stepsizes gamma / 2^l are the same for every N; only how long each phase lasts differs.
     """
-    steps = _check.integers("N", N, 1)
-    batch = _check.integer("batch", batch, 1)
+    steps = check.integers("N", N, 1)
+    batch = check.integer("batch", batch, 1)
     gamma = stable_stepsize(problem, gamma, batch)
     mu, noise = problem.eigenvalues, problem.noise_variance + problem.approximation
     counts: dict[float, list[int]] = {}
@@ -94,7 +97,7 @@ def risk_curve(
         (stepsize, torch.tensor(counts[stepsize], dtype=torch.float64, device=mu.device).repeat_interleave(2))
         for stepsize in sorted(counts, reverse=True)
     ]
-    x = _phases.evolve(mu, x, forcing, phases, _recursion(batch))
+    x = moments.evolve(mu, x, forcing, phases, _recursion(batch))
     errors = (mu @ x).reshape(len(steps), 2).tolist()
     return [Risk(problem.noise_variance, problem.approximation, bias, noise * unit) for bias, unit in errors]
 
@@ -113,7 +116,7 @@ def exact_risk(problem: Problem, N: SupportsIndex, gamma: float, base: float = 2
     steps (`geometric_schedule`); base > 1. Costs one decomposition per phase, whatever N.
     Raises ValueError when gamma is not below the stability edge, which it states, or another argument is out of range.
     """
-    return risk_curve(problem, [_check.integer("N", N, 1)], gamma, base, batch)[0]
+    return risk_curve(problem, [check.integer("N", N, 1)], gamma, base, batch)[0]
 
 
 def mean_bias(problem: Problem, N: SupportsIndex, gamma: float, base: float = 2.0) -> float:
@@ -124,7 +127,7 @@ def mean_bias(problem: Problem, N: SupportsIndex, gamma: float, base: float = 2.
     """
     mu = problem.eigenvalues
     limit = 2.0 / float(mu[0])
-    gamma = _check.real("gamma", gamma, above=0.0)
+    gamma = check.real("gamma", gamma, above=0.0)
     if gamma > limit:
         raise ValueError(f"gamma must be at most 2 / mu_1 = {limit:.6g}, got {gamma:.6g}")
     log = torch.zeros_like(mu)
@@ -140,8 +143,7 @@ def effective_dimension(problem: Problem, N: SupportsIndex, gamma: float, base: 
     N_eff = N / log_base N; the number of directions that SGD with this schedule learns, so that the variance is of
     order D_eff / N_eff.
     """
-    scaled = effective_samples(N, base) * _check.real("gamma", gamma, above=0.0) * problem.eigenvalues
-    return float(torch.where(scaled >= 1.0, 1.0, scaled**2).sum())
+    return schedule.effective_dimension(problem.eigenvalues, N, gamma, base)
 
 
 def ols_risk(problem: Problem, N: SupportsIndex) -> Risk:
@@ -150,7 +152,7 @@ def ols_risk(problem: Problem, N: SupportsIndex) -> Risk:
     Unbiased, with variance (sigma^2 + Approx) M / (N - M - 1): the mean of an inverse Wishart matrix.
     """
     M = problem.M
-    N = _check.integer("N", N, 1)
+    N = check.integer("N", N, 1)
     if N <= M + 1:
         raise ValueError(f"N must exceed M + 1 = {M + 1} for least squares to have a finite risk, got {N}")
     noise = problem.noise_variance + problem.approximation
@@ -170,12 +172,12 @@ def averaged_risk(problem: Problem, N: SupportsIndex, gamma: float) -> Risk:
         sum_s w^s = F[1, w],   sum_s w^s sum_(0<j<N-s) r^j = r F[1, r, w],
         sum_s (1 - w^s) / (1 - w) = F[1, 1, w],   with the inner sum too: r F[1, 1, r, w] .
     """
-    N = _check.integer("N", N, 1)
+    N = check.integer("N", N, 1)
     gamma = stable_stepsize(problem, gamma, 1)
     mu, noise = problem.eigenvalues, problem.noise_variance + problem.approximation
     p = gamma * mu[:, None]  # (M, 1) 1 - r_i
     bias, unit = 0.0, 0.0
-    for m, rows in _phases.decompose(mu, gamma, _recursion(1)).blocks():
+    for m, rows in moments.decompose(mu, gamma, _recursion(1)).blocks():
         q = m[None, :]  # (1, block) 1 - w_k
         start = rows @ problem.initial_error  # (block,)
         force = gamma**2 * (rows @ mu)

@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from . import _check
+from tenpapers import check
+from tenpapers.one_pass.schedule import geometric_schedule
+
 from ._problem import Problem
 from ._risk import stable_stepsize
-from ._schedule import geometric_schedule
 
 _NUMBERS = {"cpu": 2**21, "cuda": 2**27}  # random numbers drawn at once: 16 MB stay in a CPU's cache; 1 GB on a GPU
 
@@ -38,11 +39,11 @@ def simulate(
 
     Raises ValueError for a stepsize at or beyond the stability edge, a missing sketch or another bad argument.
     """
-    N = _check.integer("N", N, 1)
-    seeds = _check.integer("seeds", seeds, 1)
-    batch = _check.integer("batch", batch, 1)
+    N = check.integer("N", N, 1)
+    seeds = check.integer("seeds", seeds, 1)
+    batch = check.integer("batch", batch, 1)
     gamma = stable_stepsize(problem, gamma, batch)
-    _check.same_device(problem=problem.device, generator=_check.random(generator).device)
+    check.same_device(problem=problem.device, generator=check.random(generator).device)
     stepsizes = [s for stepsize, count in geometric_schedule(N, gamma, base) for s in [stepsize] * count]
     run = _reduced if reduced else _honest
     width = problem.M if reduced or problem.S is None else problem.S.shape[1]

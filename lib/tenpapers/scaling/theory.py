@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from . import _check
+from tenpapers import check
+from tenpapers.one_pass.schedule import effective_samples
+
 from ._problem import Problem
 from ._risk import effective_dimension, exact_risk, mean_bias
-from ._schedule import effective_samples
 
 Schedule = Sequence[tuple[float, int]]
 """Phases (stepsize, number of steps), as `geometric_schedule` returns them."""
@@ -204,8 +205,8 @@ def averaged_bias_constant(a: float, b: float) -> float:
 
     a > 1 and 1 < b < 2 a + 1 (beyond, the bias freezes at the rate (N gamma)^-2).
     """
-    a = _check.real("a", a, above=1.0)
-    power = (_check.real("b", b, above=1.0, below=2 * a + 1) - 1) / a
+    a = check.real("a", a, above=1.0)
+    power = (check.real("b", b, above=1.0, below=2 * a + 1) - 1) / a
     if abs(power - 1) < 1e-9:
         return 2 * math.log(2) / a
     return math.gamma(power - 2) * (2 ** (2 - power) - 2) / a
@@ -213,15 +214,15 @@ def averaged_bias_constant(a: float, b: float) -> float:
 
 def variance_constant(a: float) -> float:
     """C in Var ~ C (N_eff gamma)^(1/a) / N_eff: the integral of phi(x^-a) over x > 0, for mu_j = j^-a, a > 1."""
-    a = _check.real("a", a, above=1.0)
+    a = check.real("a", a, above=1.0)
     half = 2.0 ** (1 / a - 1)
     return math.gamma(1 - 1 / a) * half * (1 - half) / (2 * a * (1 - 2.0 ** (-1 / a)))
 
 
 def bias_constant(a: float, b: float) -> float:
     """C in Bias ~ C (N_eff gamma)^(-(b-1)/a): the integral of x^-b exp(-4 x^-a) over x > 0; a > 1, b > 1."""
-    a = _check.real("a", a, above=1.0)
-    power = (_check.real("b", b, above=1.0) - 1) / a
+    a = check.real("a", a, above=1.0)
+    power = (check.real("b", b, above=1.0) - 1) / a
     return math.gamma(power) / a * 4.0**-power
 
 

@@ -1,11 +1,15 @@
-"""The geometrically decaying stepsize of the paper (section 3)."""
+"""The geometrically decaying stepsize, and the directions that it learns."""
 
 import itertools
 import math
 from fractions import Fraction
 from typing import SupportsIndex
 
-from . import _check
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tenpapers import check
 
 
 def _logarithm(N: int, base: float) -> Fraction | float:
@@ -19,19 +23,19 @@ def _logarithm(N: int, base: float) -> Fraction | float:
 
 
 def geometric_schedule(N: SupportsIndex, gamma: float, base: float = 2.0) -> list[tuple[float, int]]:
-    """Phases of the stepsize gamma_t = gamma / 2^floor(t / K), K = N / log_base N, t = 1..N (Eq. (3) of the paper).
+    """Phases of the stepsize gamma_t = gamma / 2^floor(t / K), K = N / log_base N, t = 1..N.
 
     Parameters: N, number of steps, at least 1; gamma, first stepsize, positive; base, base of the logarithm in K,
-    above 1 (the paper's logarithms have base 2). Whatever the base, each phase halves the stepsize.
+    above 1. Whatever the base, each phase halves the stepsize.
 
     Returns the list of (stepsize, count) with counts that sum to N; a phase without a step is left out. Because t
     starts at 1, the first phase is one step shorter than K. N = 1 is one step at gamma (its K is infinite).
 
     Raises ValueError or TypeError when N, gamma or base is outside its range.
     """
-    N = _check.integer("N", N, 1)
-    gamma = _check.real("gamma", gamma, above=0.0)
-    base = _check.real("base", base, above=1.0)
+    N = check.integer("N", N, 1)
+    gamma = check.real("gamma", gamma, above=0.0)
+    base = check.real("base", base, above=1.0)
     log = _logarithm(N, base)
     if log > N:  # more phases than steps (base close to 1): step t is alone in its phase
         return [(math.ldexp(gamma, -math.floor(t * log / N)), 1) for t in range(1, N + 1)]
@@ -43,6 +47,16 @@ def geometric_schedule(N: SupportsIndex, gamma: float, base: float = 2.0) -> lis
 
 def effective_samples(N: SupportsIndex, base: float = 2.0) -> float:
     """N_eff = N / log_base N, the length of a phase; never more than N (which matters for N < base only)."""
-    N = _check.integer("N", N, 1)
-    base = _check.real("base", base, above=1.0)
+    N = check.integer("N", N, 1)
+    base = check.real("base", base, above=1.0)
     return float(N / max(1.0, float(_logarithm(N, base))))
+
+
+def effective_dimension(eigenvalues: Float[Tensor, " d"], N: SupportsIndex, gamma: float, base: float = 2.0) -> float:
+    """D_eff = #{lambda_j >= 1 / (N_eff gamma)} + (N_eff gamma)^2 sum of lambda_j^2 over the other j.
+
+    eigenvalues (d,) of the features' covariance; N steps of the schedule that starts at gamma; N_eff = N / log_base N.
+    The number of directions that one pass learns, so that its variance is of order D_eff / N_eff.
+    """
+    scaled = effective_samples(N, base) * check.real("gamma", gamma, above=0.0) * eigenvalues
+    return float(torch.where(scaled >= 1.0, 1.0, scaled**2).sum())
