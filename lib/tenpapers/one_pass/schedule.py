@@ -52,11 +52,12 @@ def effective_samples(N: SupportsIndex, base: float = 2.0) -> float:
     return float(N / max(1.0, float(_logarithm(N, base))))
 
 
-def effective_dimension(eigenvalues: Float[Tensor, " d"], N: SupportsIndex, gamma: float, base: float = 2.0) -> float:
+def effective_dimension(eigenvalues: Float[Tensor, " _d"], N: SupportsIndex, gamma: float, base: float = 2.0) -> float:
     """D_eff = #{lambda_j >= 1 / (N_eff gamma)} + (N_eff gamma)^2 sum of lambda_j^2 over the other j.
 
     eigenvalues (d,) of the features' covariance; N steps of the schedule that starts at gamma; N_eff = N / log_base N.
     The number of directions that one pass learns, so that its variance is of order D_eff / N_eff.
     """
+    eigenvalues = check.vector("eigenvalues", eigenvalues)
     scaled = effective_samples(N, base) * check.real("gamma", gamma, above=0.0) * eigenvalues
     return float(torch.where(scaled >= 1.0, 1.0, scaled**2).sum())
