@@ -140,10 +140,8 @@ def test_tree_of_one_coordinate():
     for algorithm, start in itertools.product(("glmtron", "sgd"), (0.0, -0.75, 0.2)):
         w = relu.run_sequence(algorithm, indices, signs, noise, vector(1.0), vector(start), 0.5)
         by_hand = [
-            one_pass(algorithm, [((float(s),), float(e)) for s, e in zip(*row, strict=True)], (1.0,), (start,), steps)[
-                0
-            ]
-            for row in zip(signs, noise, strict=True)
+            one_pass(algorithm, [((s,), e) for s, e in zip(*row, strict=True)], (1.0,), (start,), steps)[0]
+            for row in zip(signs.tolist(), noise.tolist(), strict=True)
         ]
         assert_allclose(w[:, 0].numpy(), by_hand, rtol=0, atol=1e-15)
         if algorithm == "glmtron":  # the mean is linear, with half the stepsize
@@ -262,3 +260,315 @@ def test_simulation_in_small_groups_is_the_same_law(monkeypatch):
     monkeypatch.setitem(_simulate._NUMBERS, "cpu", 512)
     parts = relu.simulate(*args, 3000, generator(2))
     assert stats.ks_2samp(whole.numpy(), parts.numpy()).pvalue > 1e-4
+
+
+# The sandwich and what is exact
+
+
+def by_steps(lam, start, steps, noise, fraction, design):
+    """Second moments step by step: the full matrix for Gaussian features, coordinates for the Bernoulli design."""
+    lam, B = np.array(lam), np.diag(np.array(start, dtype=float))
+    H = np.diag(lam)
+    for g in steps:
+        fourth = 2 * H @ B @ H + np.trace(H @ B) * H if design == "gaussian" else np.diag(lam * np.diag(B))
+        B = B - g / 2 * (H @ B + B @ H) + g**2 * fraction * fourth + g**2 * noise * H
+    return float(np.trace(H @ B))
+
+
+@pytest.mark.parametrize("design", ["gaussian", "bernoulli"])
+def test_sandwich_is_the_recursion_step_by_step(design):
+    lam, N, gamma, sigma = power_law(6), 256, 0.7, 0.4
+    w_star = vector(1.0, -2.0, 0.5, 1.0, 0.0, 3.0)
+    w0 = vector(0.0, 1.0, 1.0, -1.0, 2.0, 0.0)
+    lower, upper = relu.risk_sandwich(lam, w_star, w0, N, gamma, sigma, design)
+    start = ((w0 - w_star) ** 2).tolist()
+    steps = stepsizes(N, gamma)
+    assert_allclose(upper, by_steps(lam, start, steps, sigma**2, 0.5, design) / 2, rtol=1e-11)
+    assert_allclose(lower, by_steps(lam, start, steps, sigma**2, 0.25, design) / 4, rtol=1e-11)
+
+
+def test_sandwich_holds_the_tree():
+    """Exact risk of GLM-tron over every sequence, inside; w* of either sign, noise of either sign."""
+    lam, w_star, start = (0.7, 0.3), vector(1.0, -0.5), vector(-0.2, 0.4)
+    indices, signs, noise, probability = tree(lam, 4, (0.4, -0.4))
+    w = relu.run_sequence("glmtron", indices, signs, noise, w_star, start, 0.9)
+    exact = float(probability @ relu.excess_risk_bernoulli(w, w_star, vector(*lam)))
+    lower, upper = relu.risk_sandwich(vector(*lam), w_star, start, 4, 0.9, 0.4, "bernoulli")
+    assert lower < exact < upper
+    mean = probability @ w - w_star
+    shrink = torch.stack([(1 - g / 2 * vector(*lam)) for g, n in relu.geometric_schedule(4, 0.9) for _ in range(n)])
+    assert_allclose(mean.numpy(), ((start - w_star) * shrink.prod(dim=0)).numpy(), rtol=0, atol=1e-12)
+
+
+def test_sandwich_reference_values():
+    """Measured independently when the chapter was planned."""
+    lam, ones, zeros = power_law(200), torch.ones(200).double(), torch.zeros(200).double()
+    assert_allclose(relu.risk_sandwich(lam, ones, zeros, 256, 0.5, 0.5, "bernoulli"), (0.036415, 0.076558), atol=3e-6)
+    assert_allclose(relu.risk_sandwich(lam, ones, zeros, 2048, 0.3, 1.0, "bernoulli"), (0.022727, 0.046784), atol=2e-6)
+    assert_allclose(relu.risk_sandwich(lam, ones, zeros, 256, 0.3, 0.5, "gaussian"), (0.04383, 0.09075), atol=1e-5)
+    assert_allclose(relu.risk_sandwich(lam, ones, zeros, 1024, 0.3, 0.5, "gaussian"), (0.02389, 0.04878), atol=1e-5)
+    exact = [relu.glmtron_noiseless_risk(lam, ones, N, 0.5) for N in (64, 256, 1024, 4096)]
+    assert_allclose(exact, [0.114863, 0.0658776, 0.0359614, 0.0190017], rtol=4e-6)
+
+
+def test_simulated_glmtron_lies_in_the_sandwich():
+    lam, ones, zeros = power_law(50), torch.ones(50).double(), torch.zeros(50).double()
+    for design, N, gamma, sigma in (("bernoulli", 256, 0.5, 0.5), ("gaussian", 128, 0.5, 0.5)):
+        risk = relu.simulate("glmtron", design, lam, ones, zeros, N, gamma, sigma, 1000, generator())
+        lower, upper = relu.risk_sandwich(lam, ones, zeros, N, gamma, sigma, design)
+        error = float(risk.std()) / math.sqrt(1000)
+        assert lower + 4 * error < float(risk.mean()) < upper - 2 * error
+
+
+def test_gaussian_mean_iterate_is_linear():
+    """The mean of 20000 runs, from any start, contracts with H / 2."""
+    lam, w_star, w0 = vector(0.6, 0.3, 0.1), vector(1.0, -1.0, 0.5), vector(-1.0, 0.5, 2.0)
+    g = generator(4)
+
+    def label(x):
+        return torch.relu(x @ w_star) + 0.3 * _simulate.normal(g, *x.shape[:-1])
+
+    w = relu.gaussian_pass("glmtron", lam, label, w0, 32, 0.6, 20_000, g)
+    shrink = torch.stack([1 - s / 2 * lam for s in stepsizes(32, 0.6)]).prod(dim=0)
+    z = (w.mean(dim=0) - w_star - shrink * (w0 - w_star)) / (w.std(dim=0) / math.sqrt(20_000))
+    assert float(z.abs().max()) < 4
+    linear = torch.stack([1 - s * lam for s in stepsizes(32, 0.6)]).prod(dim=0)  # the drift H would be far off
+    assert float(((w.mean(dim=0) - w_star - linear * (w0 - w_star)) / (w.std(dim=0) / 141)).abs().max()) > 20
+
+
+def test_stability_threshold():
+    for lam in (power_law(30), torch.ones(4).double(), vector(3.0)):
+        edge = relu.stability_threshold(lam)
+        radius = []
+        for gamma in (0.999 * edge, 1.001 * edge):
+            step = gamma * lam
+            A = torch.diag(1 - step + step**2) + torch.outer(step, step) / 2
+            radius.append(float(torch.linalg.eigvalsh(A).abs().max()))
+        assert radius[0] < 1 < radius[1]
+    assert_allclose(relu.stability_threshold(torch.ones(4).double()), 1 / 3, rtol=1e-12)  # 2 / (d + 2) for H = I
+    assert_allclose(relu.stability_threshold(vector(3.0, 0.0)), relu.stability_threshold(vector(3.0)), rtol=1e-14)
+
+
+def test_noiseless_formula_against_the_tree():
+    lam, w_star = (0.6, 0.4), vector(1.0, -0.7)
+    indices, signs, noise, probability = tree(lam, 4, (0.0,))
+    w = relu.run_sequence("glmtron", indices, signs, noise, w_star, vector(0.0, 0.0), 0.8)
+    exact = float(probability @ relu.excess_risk_bernoulli(w, w_star, vector(*lam)))
+    assert_allclose(relu.glmtron_noiseless_risk(vector(*lam), w_star, 4, 0.8), exact, rtol=0, atol=1e-12)
+    stuck = relu.run_sequence("sgd", indices, signs, noise, w_star, vector(0.0, 0.0), 0.8)
+    assert bool((stuck == 0).all())
+
+
+def test_effective_dimension_is_shared_with_scaling():
+    lam = torch.tensor([1.0, 0.5, 0.01, 0.001], dtype=torch.float64)
+    problem = scaling.Problem(lam, torch.ones(4).double(), approximation=0.0, noise_variance=1.0)
+    assert relu.effective_dimension(lam, 1024, 0.1) == scaling.effective_dimension(problem, 1024, 0.1)
+    assert_allclose(relu.effective_dimension(lam, 1024, 0.1), 2 + 10.24**2 * (0.01**2 + 0.001**2), rtol=1e-12)
+
+
+# Density evolution
+
+
+@pytest.mark.parametrize("algorithm", ["glmtron", "sgd"])
+def test_density_evolution_against_quadrature_of_one_step(algorithm):
+    """N = 1: the expected risk is a sum of Gaussian integrals."""
+    lam, w_star, w0, gamma, sigma = (0.7, 0.3), (1.0, -0.5), (-0.4, -0.2), 0.8, 0.6
+
+    def coordinate(i):
+        def risk(w):
+            return ((max(w, 0) - max(w_star[i], 0)) ** 2 + (max(-w, 0) - max(-w_star[i], 0)) ** 2) / 2
+
+        def after(s, e):
+            return one_pass(algorithm, [((s,), e)], (w_star[i],), (w0[i],), (gamma,))[0]
+
+        hit = 0.0
+        for s in (1.0, -1.0):
+            hit += integrate.quad(
+                lambda e, s=s: risk(after(s, e)) * stats.norm.pdf(e / sigma) / sigma, -6, 6, points=[0], limit=400
+            )[0]
+        return lam[i] * ((1 - lam[i]) * risk(w0[i]) + lam[i] * hit / 2)
+
+    exact = sum(coordinate(i) for i in range(2))
+    found = relu.density_evolution(algorithm, vector(*lam), vector(*w_star), vector(*w0), 1, gamma, sigma)
+    assert_allclose(found, exact, rtol=2e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.5, 3.0])
+@pytest.mark.parametrize("algorithm", ["glmtron", "sgd"])
+def test_density_evolution_is_the_mean_of_runs(algorithm, sigma):
+    lam = power_law(30)
+    w_star = torch.where(torch.arange(30) % 2 == 0, 1.0, -0.6).double()
+    w0 = torch.where(torch.arange(30) % 3 == 0, -0.5, 0.2).double()
+    exact = relu.density_evolution(algorithm, lam, w_star, w0, 512, 0.5, sigma)
+    runs = relu.simulate(algorithm, "bernoulli", lam, w_star, w0, 512, 0.5, sigma, 8000, generator(int(10 * sigma)))
+    assert abs(float(runs.mean()) - exact) < 4 * float(runs.std()) / math.sqrt(8000)
+    assert float(runs.std()) / math.sqrt(8000) < 0.015 * exact
+
+
+def test_density_evolution_without_noise_is_exact():
+    lam, ones, zeros = power_law(40), torch.ones(40).double(), torch.zeros(40).double()
+    for N in (64, 4096):
+        found = relu.density_evolution("glmtron", lam, ones, zeros, N, 0.5, 0.0)
+        assert_allclose(found, relu.glmtron_noiseless_risk(lam, ones, N, 0.5), rtol=1e-9)
+    right = relu.density_evolution("sgd", lam, ones, 0.1 * ones, 4096, 0.5, 0.0)
+    left = sum(n * torch.log1p(-lam / 2 * (2 * g - g * g)) for g, n in relu.geometric_schedule(4096, 0.5))
+    assert_allclose(right, float(lam @ (0.81 * left.exp())) / 2, rtol=1e-9)
+    wrong = relu.density_evolution("sgd", lam, ones, -0.1 * ones, 4096, 0.5, 0.0)
+    assert_allclose(wrong, float(lam @ (1 + 0.01 * left.exp())) / 2, rtol=1e-9)
+
+
+def test_density_evolution_does_not_depend_on_its_splines(monkeypatch):
+    lam, ones = power_law(30), torch.ones(30).double()
+    settings = [
+        (algorithm, lam, ones, start * ones, N, gamma, sigma)
+        for algorithm in ("glmtron", "sgd")
+        for start, N, gamma, sigma in ((-0.5, 256, 0.5, 0.5), (0.1, 4096, 0.9, 2.0), (-0.3, 512, 0.3, 0.1))
+    ]
+    coarse = [relu.density_evolution(*args) for args in settings]
+    for name, value in (("RATIO", 1.35), ("SHARP", 1.15), ("FINEST", 7), ("DEEP", 2.0)):
+        monkeypatch.setattr(_density, name, value)
+    assert_allclose(coarse, [relu.density_evolution(*args) for args in settings], rtol=1e-4)
+
+
+def test_few_hits_and_many_agree():
+    """Sums over binomial numbers of hits against squarings."""
+    g = generator(0)
+    Q = torch.rand(7, 7, generator=g, dtype=torch.float64)
+    Q = Q / Q.sum(dim=1, keepdim=True)
+    F = torch.randn(7, 3, generator=g, dtype=torch.float64)
+    for count in (1, 17, 300):
+        lam = vector(1.0, 0.3, 0.001)
+        by_steps = F.clone()
+        for _ in range(count):
+            by_steps = (1 - lam) * by_steps + lam * (Q @ by_steps)
+        assert_allclose(_density._phase(Q, F, lam, count).numpy(), by_steps.numpy(), rtol=1e-9, atol=1e-12)
+
+
+# The quarter theorem
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.5, 3.0])
+def test_sgd_is_at_least_a_quarter_of_glmtron(sigma):
+    lam, ones = power_law(40), torch.ones(40).double()
+    for start, gamma in itertools.product((0.01, -0.01), (0.1, 0.9)):
+        risks = [relu.density_evolution(a, lam, ones, start * ones, 256, gamma, sigma) for a in ("sgd", "glmtron")]
+        assert risks[0] >= risks[1] / 4
+    # from exactly 0, with nothing to learn, the strict gate wins: no noise ever gets in
+    zeros = torch.zeros(40).double()
+    if sigma > 0:
+        quiet, loud = (relu.density_evolution(a, lam, zeros, zeros, 256, 0.5, sigma) for a in ("sgd", "glmtron"))
+        assert loud > 0
+        runs = relu.simulate("sgd", "bernoulli", lam, zeros, zeros, 256, 0.5, sigma, 10, generator())
+        assert float(runs.max()) == 0.0
+        assert quiet == 0.0
+
+
+# Estimators
+
+
+@parametrize_with_checks([relu.GLMTron(), relu.GLMTron(averaging="tail"), relu.ReLUSGD(random_state=0)])
+def test_scikit_learn_accepts_the_estimators(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("schedule", ["geometric", "constant"])
+def test_estimators_are_the_algorithm(schedule):
+    rng = np.random.default_rng(0)
+    X, w_star = rng.normal(size=(64, 3)) / 2, np.array([1.0, -1.0, 0.5])
+    y = np.maximum(X @ w_star, 0) + 0.1 * rng.normal(size=64)
+    samples = [(tuple(x), float(t - max(x @ w_star, 0))) for x, t in zip(X, y, strict=True)]
+    steps = stepsizes(64, 0.5) if schedule == "geometric" else [0.5] * 64
+    glm = relu.GLMTron(stepsize=0.5, schedule=schedule).fit(X, y)
+    assert_allclose(glm.coef_, one_pass("glmtron", samples, w_star, np.zeros(3), steps), atol=1e-12)
+    sgd = relu.ReLUSGD(stepsize=0.5, schedule=schedule, random_state=3).fit(X, y)
+    start = 1e-3 * np.random.RandomState(3).standard_normal(3)
+    assert_allclose(sgd.coef_, one_pass("sgd", samples, w_star, start, steps), atol=1e-12)
+    assert_allclose(glm.predict(X), np.maximum(X @ glm.coef_, 0), atol=1e-15)
+    assert glm.score(X, y) > 0.8
+    tail = relu.GLMTron(stepsize=0.5, schedule="constant", averaging="tail").fit(X, y)
+    iterates = [one_pass("glmtron", samples[:t], w_star, np.zeros(3), [0.5] * t) for t in range(33, 65)]
+    assert_allclose(tail.coef_, np.mean(iterates, axis=0), atol=1e-12)
+
+
+def test_partial_fit_is_one_step_per_row():
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(20, 4)) / 2, rng.random(20)
+    whole = relu.GLMTron(stepsize=0.3, schedule="constant").fit(X, y)
+    rows = relu.GLMTron(stepsize=0.3)
+    for k in range(20):
+        rows.partial_fit(X[k : k + 1], y[k : k + 1])
+    assert_allclose(rows.coef_, whole.coef_, atol=1e-15)
+    assert rows.n_steps_ == 20
+
+
+def test_glmtron_goes_to_twice_the_least_squares_vector():
+    """Labels |x_1| + x_2, which no ReLU neuron makes: the mean iterate still finds 2 H^-1 E y x = (0, 2)."""
+    g = generator(6)
+    lam = vector(0.5, 0.5)
+    w = relu.gaussian_pass(
+        "glmtron", lam, lambda x: x[..., 0].abs() + x[..., 1], torch.zeros(2).double(), 512, 0.3, 4000, g
+    )
+    z = (w.mean(dim=0) - vector(0.0, 2.0)) / (w.std(dim=0) / math.sqrt(4000))
+    assert float(z.abs().max()) < 4
+
+
+# Bad input
+
+
+LAM, ONES = power_law(4), torch.ones(4).double()
+
+
+def run_simulate(algorithm="glmtron", design="bernoulli", lam=LAM, w_star=ONES, w0=ONES, N=8, gamma=0.5, sigma=0.5):
+    return relu.simulate(algorithm, design, lam, w_star, w0, N, gamma, sigma, 3, generator())
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: run_simulate(lam=2 * LAM), "eigenvalues must sum to 1 for the Bernoulli design"),
+        (lambda: run_simulate(lam=torch.zeros(0).double()), "eigenvalues must be a vector with at least one entry"),
+        (lambda: run_simulate(lam=vector(1.5, -0.5, 0, 0)), r"non-negative numbers only, got eigenvalues\[1\] = -0.5"),
+        (lambda: run_simulate(lam=vector(math.nan, 1)), "eigenvalues must hold finite numbers only"),
+        (lambda: run_simulate(gamma=0.0), r"gamma must be in \(0, 1\] for the Bernoulli design, got 0"),
+        (lambda: run_simulate(gamma=1.5), r"gamma must be in \(0, 1\] for the Bernoulli design, got 1.5"),
+        (lambda: run_simulate(gamma=-0.1), "gamma must be in"),
+        (lambda: run_simulate(design="gaussian", gamma=3.0), "below the stability edge 1.14"),
+        (lambda: run_simulate(design="cauchy"), "design must be one of 'bernoulli', 'gaussian', got 'cauchy'"),
+        (lambda: run_simulate(algorithm="adam"), "algorithm must be one of 'glmtron', 'sgd', got 'adam'"),
+        (
+            lambda: run_simulate(w_star=torch.ones(3).double()),
+            r"w_star must have shape \(4,\), one entry per eigenvalue",
+        ),
+        (lambda: run_simulate(w0=torch.ones(2, 4).double()), "w0 must be one start"),
+        (lambda: run_simulate(w0=vector(math.nan, 0, 0, 0)), "w0 must hold finite numbers only"),
+        (lambda: run_simulate(sigma=-1.0), "sigma must be a finite number at least 0"),
+        (lambda: run_simulate(N=0), "N must be an integer of at least 1"),
+        (lambda: relu.risk_sandwich(LAM, ONES, ONES, 8, 3.0, 0.5, "gaussian"), "below the stability edge"),
+        (lambda: relu.glmtron_noiseless_risk(LAM, ONES, 8, 1.01), "gamma must be in"),
+        (lambda: relu.density_evolution("glmtron", 3 * LAM, ONES, ONES, 8, 0.5, 0.5), "must sum to 1"),
+        (lambda: relu.effective_dimension(-LAM, 8, 0.5), "non-negative"),
+        (lambda: relu.excess_risk_bernoulli(ONES, ONES, 2 * LAM), "must sum to 1"),
+        (lambda: relu.excess_risk_gaussian(torch.ones(3).double(), ONES, LAM), "w must have shape"),
+        (lambda: relu.GLMTron(stepsize=1.5).fit([[1.0]], [1.0]), r"stepsize must be in \(0, 1\], got 1.5"),
+        (lambda: relu.ReLUSGD(schedule="cosine").fit([[1.0]], [1.0]), "schedule must be one of"),
+        (lambda: relu.GLMTron().fit([[math.nan]], [1.0]), "Input X contains NaN"),
+        (lambda: relu.GLMTron().fit([[1.0]], [math.nan]), "Input y contains NaN"),
+        (lambda: relu.GLMTron(stepsize=1.0).fit(np.full((400, 2), 100.0), np.ones(400)), "the weights overflowed"),
+    ],
+)
+def test_bad_input_gets_one_sentence(call, sentence):
+    with np.errstate(all="ignore"), pytest.raises((ValueError, TypeError), match=sentence):
+        call()
+
+
+def test_bad_sequences_get_one_sentence():
+    good = {"indices": torch.zeros(4, dtype=torch.int64), "signs": torch.ones(4), "noise": torch.zeros(4)}
+    for change, sentence in (
+        ({"noise": torch.zeros(3)}, "must have one shape"),
+        ({"signs": torch.full((4,), 0.5)}, "signs must be"),
+        ({"indices": torch.full((4,), 9)}, "indices must be between 0 and 3"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            relu.run_sequence("glmtron", **(good | change), w_star=ONES, w0=ONES, gamma=0.5)
+    with pytest.raises(ValueError, match="gamma must be in"):
+        relu.run_sequence("glmtron", **good, w_star=ONES, w0=ONES, gamma=2.0)

@@ -194,9 +194,10 @@ def density_evolution(
     schedule = geometric_schedule(N, gamma)
     lam, w_star, w0 = lam.cpu(), w_star.cpu(), w0.cpu()  # small matrices and many of them
     start, target = w0 * torch.where(w_star < 0, -1.0, 1.0), w_star.abs()
-    risk = 0.0
+    stuck = (start == 0) if algorithm == "sgd" else torch.zeros_like(start, dtype=torch.bool)  # behind the strict gate
+    risk = float(lam[stuck] @ target[stuck].square()) / 2
     for value in target.unique().tolist():
-        chosen = torch.nonzero((target == value) & (lam > 0))[:, 0]
+        chosen = torch.nonzero((target == value) & (lam > 0) & ~stuck)[:, 0]
         chosen = chosen[lam[chosen].argsort(descending=True)]
         if chosen.numel():
             risk += float(lam[chosen] @ _group(algorithm, lam[chosen], value, start[chosen], schedule, sigma))

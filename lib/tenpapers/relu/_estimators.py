@@ -80,9 +80,8 @@ class _ReLUNeuron(RegressorMixin, BaseEstimator):
         n = len(X)
         schedule = geometric_schedule(n, stepsize) if self.schedule == "geometric" else [(stepsize, n)]
         self._begin(X.shape[1])
-        self._pass(
-            X, np.asarray(y, dtype=np.float64), [g for g, count in schedule for _ in range(count)], n - max(1, n // 2)
-        )
+        stepsizes = [g for g, count in schedule for _ in range(count)]
+        self._pass(X, np.asarray(y, dtype=np.float64), stepsizes, n - max(1, n // 2))
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> "_ReLUNeuron":

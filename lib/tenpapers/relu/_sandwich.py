@@ -51,8 +51,8 @@ def risk_sandwich(
 ) -> tuple[float, float]:
     """(lower, upper) bounds on GLM-tron's expected excess risk after N samples: two linear regressions by SGD.
 
-    With B the second moment of w_t - w*, lower = tr(H B) / 4 after steps of B -> B - gamma/2 (HB + BH) + gamma^2/4 M(B),
-    upper = tr(H B) / 2 after steps with gamma^2/2 M(B), M(B) = E x x^T B x x^T, both with gamma^2 sigma^2 H of noise.
+    B starts as that of w_0 - w*. lower = tr(H B) / 4 after steps B -> B - gamma/2 (HB + BH) + gamma^2/4 M(B), upper =
+    tr(H B) / 2 after steps with gamma^2/2 M(B); M(B) = E x x^T B x x^T, and each step adds gamma^2 sigma^2 H.
     Costs one decomposition per phase (Gaussian) or a power per phase (Bernoulli), whatever N.
 
     eigenvalues, w_star and w0 (d,), in the eigenbasis of H; N >= 1 samples with stepsizes gamma / 2^floor(t / K),

@@ -35,8 +35,8 @@ def run_sequence(
     """Final weights (d,) or (batch, d) of one pass over given samples of the Bernoulli design.
 
     Sample t is x = signs[t] e_indices[t] with label y = relu(x.w*) + noise[t]: noise is the raw epsilon. indices, signs
-    (+1 or -1) and noise are (N,) or (batch, N); w_star is (d,), w0 (d,) or (batch, d); the stepsizes are gamma in (0, 1],
-    halved every N / log2 N steps. gate_at_zero: SGD's gate at x.w = 0, 0 (strict, the default), 1/2 or 1.
+    (+1 or -1) and noise are (N,) or (batch, N); w_star is (d,), w0 (d,) or (batch, d); the stepsizes are gamma, in
+    (0, 1], halved every N / log2 N steps. gate_at_zero: SGD's gate at x.w = 0, 0 (strict, the default), 1/2 or 1.
     """
     _risk.choice("algorithm", algorithm, _risk.ALGORITHMS)
     at_zero = check.real("gate_at_zero", gate_at_zero, minimum=0.0)
@@ -202,15 +202,8 @@ def _steps(
         first = 0
         for width in widths[step:stop]:
             last = first + width
-            _step(
-                algorithm,
-                w[:width],
-                target[:width],
-                plus[first:last],
-                gamma,
-                None if noise is None else noise[first:last],
-                at_zero,
-            )
+            epsilon = None if noise is None else noise[first:last]
+            _step(algorithm, w[:width], target[:width], plus[first:last], gamma, epsilon, at_zero)
             first = last
         step = stop
     return w
