@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import integrate, stats
-from tenpapers import relu
-from tenpapers.relu import _simulate
+from sklearn.utils.estimator_checks import check_estimator
+from tenpapers import relu, scaling
+from tenpapers.relu import _density, _simulate
 
 STEPS_8 = [0.5, 0.5, 0.25, 0.25, 0.25, 0.125, 0.125, 0.0625]  # N = 8, gamma = 1/2, written out
 
@@ -267,7 +268,7 @@ def test_simulation_in_small_groups_is_the_same_law(monkeypatch):
 
 def by_steps(lam, start, steps, noise, fraction, design):
     """Second moments step by step: the full matrix for Gaussian features, coordinates for the Bernoulli design."""
-    lam, B = np.array(lam), np.diag(np.array(start, dtype=float))
+    lam, B = lam.numpy(), np.diag(np.array(start, dtype=float))
     H = np.diag(lam)
     for g in steps:
         fourth = 2 * H @ B @ H + np.trace(H @ B) * H if design == "gaussian" else np.diag(lam * np.diag(B))
@@ -390,7 +391,7 @@ def test_density_evolution_against_quadrature_of_one_step(algorithm):
 
     exact = sum(coordinate(i) for i in range(2))
     found = relu.density_evolution(algorithm, vector(*lam), vector(*w_star), vector(*w0), 1, gamma, sigma)
-    assert_allclose(found, exact, rtol=2e-6)
+    assert_allclose(found, exact, rtol=1e-5)
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.5, 3.0])
@@ -466,9 +467,14 @@ def test_sgd_is_at_least_a_quarter_of_glmtron(sigma):
 # Estimators
 
 
-@parametrize_with_checks([relu.GLMTron(), relu.GLMTron(averaging="tail"), relu.ReLUSGD(random_state=0)])
-def test_scikit_learn_accepts_the_estimators(estimator, check):
-    check(estimator)
+@pytest.mark.parametrize(
+    "estimator",
+    [relu.GLMTron(), relu.GLMTron(schedule="constant", averaging="tail"), relu.ReLUSGD(random_state=0)],
+    ids=repr,
+)
+def test_scikit_learn_accepts_the_estimators(estimator):
+    """All of scikit-learn's own checks; it leaves out one that needs an experimental switch of SciPy."""
+    check_estimator(estimator, on_skip=None)
 
 
 @pytest.mark.parametrize("schedule", ["geometric", "constant"])
@@ -532,7 +538,7 @@ def run_simulate(algorithm="glmtron", design="bernoulli", lam=LAM, w_star=ONES, 
         (lambda: run_simulate(gamma=0.0), r"gamma must be in \(0, 1\] for the Bernoulli design, got 0"),
         (lambda: run_simulate(gamma=1.5), r"gamma must be in \(0, 1\] for the Bernoulli design, got 1.5"),
         (lambda: run_simulate(gamma=-0.1), "gamma must be in"),
-        (lambda: run_simulate(design="gaussian", gamma=3.0), "below the stability edge 1.14"),
+        (lambda: run_simulate(design="gaussian", gamma=3.0), "below the stability edge 0.8958"),
         (lambda: run_simulate(design="cauchy"), "design must be one of 'bernoulli', 'gaussian', got 'cauchy'"),
         (lambda: run_simulate(algorithm="adam"), "algorithm must be one of 'glmtron', 'sgd', got 'adam'"),
         (
@@ -553,7 +559,10 @@ def run_simulate(algorithm="glmtron", design="bernoulli", lam=LAM, w_star=ONES, 
         (lambda: relu.ReLUSGD(schedule="cosine").fit([[1.0]], [1.0]), "schedule must be one of"),
         (lambda: relu.GLMTron().fit([[math.nan]], [1.0]), "Input X contains NaN"),
         (lambda: relu.GLMTron().fit([[1.0]], [math.nan]), "Input y contains NaN"),
-        (lambda: relu.GLMTron(stepsize=1.0).fit(np.full((400, 2), 100.0), np.ones(400)), "the weights overflowed"),
+        (
+            lambda: relu.GLMTron(1.0, "constant").fit(np.tile([[99.0], [-99.0]], (200, 1)), np.ones(400)),
+            "the weights overflowed",
+        ),
     ],
 )
 def test_bad_input_gets_one_sentence(call, sentence):

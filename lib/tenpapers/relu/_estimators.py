@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -24,10 +24,10 @@ class _ReLUNeuron(RegressorMixin, BaseEstimator):
 
     def __init__(
         self,
-        stepsize: float = 0.1,
-        schedule: str = "geometric",
-        averaging: str = "none",
-        random_state: int | np.random.RandomState | None = None,
+        stepsize: Any = 0.1,
+        schedule: Any = "geometric",
+        averaging: Any = "none",
+        random_state: Any = None,
     ) -> None:
         self.stepsize = stepsize
         self.schedule = schedule
@@ -69,7 +69,7 @@ class _ReLUNeuron(RegressorMixin, BaseEstimator):
         self._weights = self._start(d)
         self._mean, self._averaged, self.n_steps_ = np.zeros(d), 0, 0
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> "_ReLUNeuron":
+    def fit(self, X: Any, y: Any) -> "_ReLUNeuron":
         """One pass over the rows of X (n, d) with targets y (n,), in their order.
 
         schedule "geometric": stepsize / 2^floor(t / K) at row t = 1..n, K = n / log2 n; "constant": stepsize.
@@ -84,7 +84,7 @@ class _ReLUNeuron(RegressorMixin, BaseEstimator):
         self._pass(X, np.asarray(y, dtype=np.float64), stepsizes, n - max(1, n // 2))
         return self
 
-    def partial_fit(self, X: ArrayLike, y: ArrayLike) -> "_ReLUNeuron":
+    def partial_fit(self, X: Any, y: Any) -> "_ReLUNeuron":
         """One step of `stepsize` per row, from the weights that are there; the number of rows to come is not known.
 
         With averaging "tail", coef_ is the mean of all iterates of `partial_fit` so far.
@@ -97,7 +97,7 @@ class _ReLUNeuron(RegressorMixin, BaseEstimator):
         self._pass(X, np.asarray(y, dtype=np.float64), [stepsize] * len(X), 0)
         return self
 
-    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+    def predict(self, X: Any) -> NDArray[np.float64]:
         """relu(X coef_), shape (n,)."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
