@@ -522,6 +522,7 @@ def test_glmtron_goes_to_twice_the_least_squares_vector():
 
 
 LAM, ONES = power_law(4), torch.ones(4).double()
+LARGE = np.array([[99.0], *([[99.0], [-99.0]] * 200)])
 
 
 def run_simulate(algorithm="glmtron", design="bernoulli", lam=LAM, w_star=ONES, w0=ONES, N=8, gamma=0.5, sigma=0.5):

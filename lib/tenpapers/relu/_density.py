@@ -9,7 +9,8 @@ either side, its knots crowd towards 0, and Gaussian means are integrated panel 
 """
 
 import math
-from typing import SupportsIndex
+from collections.abc import Callable
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -28,6 +29,12 @@ SHARP = 1.2  # and by this one where f is sharp
 DEEP = 2.5  # and by this one closer to 0 than 2^-FINEST gamma sigma
 FINEST = 6
 TINY = 1e-300
+
+
+def _rule(rule: Callable[[int], Any], points: int) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of a quadrature rule of NumPy's."""
+    nodes, weights = rule(points)
+    return torch.as_tensor(nodes), torch.as_tensor(weights)
 
 
 class Splines:
@@ -82,8 +89,8 @@ class Splines:
             return self.rows(home, self.basis(home, inside), torch.arange(n), n)
         reach = 7.0 * spread
         whole = (self.edges[home] <= m - reach) & (m + reach <= self.edges[home + 1])
-        points, weights = np.polynomial.hermite_e.hermegauss(DEGREE // 2 + 1)  # exact there
-        points, weights = (torch.as_tensor(part) for part in (points, weights / math.sqrt(2 * math.pi)))
+        points, weights = _rule(np.polynomial.hermite_e.hermegauss, DEGREE // 2 + 1)  # exact there
+        weights = weights / math.sqrt(2 * math.pi)
         first = torch.nonzero(whole)[:, 0]
         v = m[first, None] + spread * points
         one = torch.einsum("nqp,q->np", self.basis(home[first, None], v), weights)
@@ -94,8 +101,7 @@ class Splines:
         a = torch.maximum(low, (m[split] - reach)[:, None])
         b = torch.minimum(high, (m[split] + reach)[:, None])
         where, panel = torch.nonzero(a < b, as_tuple=True)
-        points, weights = np.polynomial.legendre.leggauss(24)
-        points, weights = (torch.as_tensor(part) for part in (points, weights))
+        points, weights = _rule(np.polynomial.legendre.leggauss, 24)
         half, middle = (b - a)[where, panel] / 2, (b + a)[where, panel] / 2
         v = middle[:, None] + half[:, None] * points
         density = torch.exp(-(((v - m[split][where, None]) / spread) ** 2) / 2) * weights * half[:, None]
