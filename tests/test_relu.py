@@ -561,7 +561,7 @@ def run_simulate(algorithm="glmtron", design="bernoulli", lam=LAM, w_star=ONES, 
         (lambda: relu.GLMTron().fit([[math.nan]], [1.0]), "Input X contains NaN"),
         (lambda: relu.GLMTron().fit([[1.0]], [math.nan]), "Input y contains NaN"),
         (
-            lambda: relu.GLMTron(1.0, "constant").fit(np.tile([[99.0], [-99.0]], (200, 1)), np.ones(400)),
+            lambda: relu.GLMTron(1.0, "constant").fit(LARGE, np.ones(401)),
             "the weights overflowed",
         ),
     ],

@@ -50,19 +50,21 @@ class _ReLUNeuron(RegressorMixin, BaseEstimator):
 
     def _pass(self, X: NDArray[np.float64], y: NDArray[np.float64], stepsizes: list[float], skip: int) -> None:
         """One step per row; with averaging, coef_ is the mean of the iterates after the first `skip` rows."""
-        w = self._weights
-        for t, (x, target, stepsize) in enumerate(zip(X, y, stepsizes, strict=True)):
-            z = float(x @ w)
-            w -= stepsize * self._gate(z) * (max(z, 0.0) - target) * x
-            if self.averaging == "tail" and t >= skip:
-                self._averaged += 1
-                self._mean += (w - self._mean) / self._averaged
+        w, mean, averaged = self._weights.copy(), self._mean.copy(), self._averaged
+        with np.errstate(over="ignore", invalid="ignore"):
+            for t, (x, target, stepsize) in enumerate(zip(X, y, stepsizes, strict=True)):
+                z = float(x @ w)
+                w -= stepsize * self._gate(z) * (max(z, 0.0) - target) * x
+                if self.averaging == "tail" and t >= skip:
+                    averaged += 1
+                    mean += (w - mean) / averaged
         if not np.isfinite(w).all():
             raise ValueError(
                 f"the weights overflowed: stepsize = {self.stepsize:g} times the rows' squared norms (up to "
                 f"{float((X**2).sum(axis=1).max()):.3g}) must stay below about 2; scale the rows or lower the stepsize"
             )
-        self.coef_ = self._mean.copy() if self.averaging == "tail" else w.copy()
+        self._weights, self._mean, self._averaged = w, mean, averaged
+        self.coef_ = mean.copy() if self.averaging == "tail" else w.copy()
         self.n_steps_ += len(X)
 
     def _begin(self, d: int) -> None:
