@@ -24,10 +24,10 @@ from tenpapers.one_pass.schedule import geometric_schedule
 from . import _risk
 
 DEGREE = 5  # of the splines, which are smooth but at 0
-RATIO = 1.5  # neighbouring panels differ by this factor
-SHARP = 1.2  # and by this one where f is sharp
-DEEP = 2.5  # and by this one closer to 0 than 2^-FINEST gamma sigma
-FINEST = 6
+RATIO = 1.35  # neighbouring panels differ by this factor
+SHARP = 1.15  # and by this one where f is sharp
+DEEP = 2.0  # and by this one closer to 0 than 2^-FINEST gamma sigma
+FINEST = 7
 TINY = 1e-300
 
 
@@ -164,7 +164,9 @@ def _phase(Q: Float[Tensor, "n n"], F: Float[Tensor, "n c"], lam: Float[Tensor, 
                 power = power @ power
         out[:, i] = column
     few, rate = F[:, many:], lam[many:].clamp(max=1.0 - 1e-16)
-    terms = torch.clamp(hits[many:] + 9.0 * hits[many:].sqrt() + 9.0, max=count).long() + 1  # descending
+    rare = 30.0 / (-hits[many:].log()).clamp(min=1e-9)  # hits^rare = e^-30
+    terms = hits[many:] + 9.0 * hits[many:].sqrt() + rare.clamp(2.0, 9.0)
+    terms = terms.clamp(max=count).long() + 1  # descending
     log_odds = rate.log() - torch.log1p(-rate)
     log_p = count * torch.log1p(-rate)  # binomial probability of n hits, n = 0
     total = log_p.exp() * few

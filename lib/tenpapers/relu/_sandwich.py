@@ -28,10 +28,10 @@ def stability_threshold(eigenvalues: Float[Tensor, " _d"]) -> float:
     return moments.stability_edge(lam[lam > 0], UPPER)
 
 
-def _bernoulli(
+def second_moment(
     lam: Tensor, start: Tensor, schedule: list[tuple[float, int]], noise: float, quadratic: float
 ) -> Float[Tensor, " _d"]:
-    """x' = (1 - gamma lambda + quadratic gamma^2 lambda) x + gamma^2 noise lambda, a phase at a time."""
+    """x' = (1 - gamma lambda + quadratic gamma^2 lambda) x + gamma^2 noise lambda, a phase at a time: Bernoulli."""
     x = start
     for gamma, count in schedule:
         rate = gamma - quadratic * gamma**2  # at least gamma / 2
@@ -66,8 +66,8 @@ def risk_sandwich(
     gamma = _risk.stepsize(gamma, design, lam, stability_threshold(lam) if design == "gaussian" else None)
     schedule = geometric_schedule(N, gamma)
     if design == "bernoulli":
-        lower = _bernoulli(lam, start, schedule, noise, 0.25)
-        upper = _bernoulli(lam, start, schedule, noise, 0.5)
+        lower = second_moment(lam, start, schedule, noise, 0.25)
+        upper = second_moment(lam, start, schedule, noise, 0.5)
         return float(lam @ lower) / 4, float(lam @ upper) / 2
     lam, start = lam[lam > 0], start[lam > 0]
     phases = [(g, torch.tensor([float(count)], dtype=torch.float64, device=lam.device)) for g, count in schedule]
@@ -87,5 +87,5 @@ def glmtron_noiseless_risk(
     lam = _risk.spectrum(eigenvalues, "bernoulli")
     w_star = _risk.weights("w_star", w_star, lam)
     gamma = _risk.stepsize(gamma, "bernoulli", lam)
-    left = _bernoulli(lam, w_star.square(), geometric_schedule(N, gamma), 0.0, 0.5)
+    left = second_moment(lam, w_star.square(), geometric_schedule(N, gamma), 0.0, 0.5)
     return float(lam @ left) / 2
