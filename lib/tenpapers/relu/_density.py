@@ -9,8 +9,8 @@ either side, its knots crowd towards 0, and Gaussian means are integrated panel 
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, SupportsIndex
+from functools import cache
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -31,10 +31,18 @@ FINEST = 7
 TINY = 1e-300
 
 
-def _rule(rule: Callable[[int], Any], points: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights of a quadrature rule of NumPy's."""
-    nodes, weights = rule(points)
+@cache
+def _legendre(points: int) -> tuple[Tensor, Tensor]:
+    """Nodes and weights on (-1, 1)."""
+    nodes, weights = np.polynomial.legendre.leggauss(points)
     return torch.as_tensor(nodes), torch.as_tensor(weights)
+
+
+@cache
+def _hermite(points: int) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of a mean over N(0, 1)."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(points)
+    return torch.as_tensor(nodes), torch.as_tensor(weights) / math.sqrt(2 * math.pi)
 
 
 class Splines:
@@ -89,8 +97,7 @@ class Splines:
             return self.rows(home, self.basis(home, inside), torch.arange(n), n)
         reach = 7.0 * spread
         whole = (self.edges[home] <= m - reach) & (m + reach <= self.edges[home + 1])
-        points, weights = _rule(np.polynomial.hermite_e.hermegauss, DEGREE // 2 + 1)  # exact there
-        weights = weights / math.sqrt(2 * math.pi)
+        points, weights = _hermite(DEGREE // 2 + 1)  # exact there
         first = torch.nonzero(whole)[:, 0]
         v = m[first, None] + spread * points
         one = torch.einsum("nqp,q->np", self.basis(home[first, None], v), weights)
@@ -101,12 +108,17 @@ class Splines:
         a = torch.maximum(low, (m[split] - reach)[:, None])
         b = torch.minimum(high, (m[split] + reach)[:, None])
         where, panel = torch.nonzero(a < b, as_tuple=True)
-        points, weights = _rule(np.polynomial.legendre.leggauss, 24)
         half, middle = (b - a)[where, panel] / 2, (b + a)[where, panel] / 2
-        v = middle[:, None] + half[:, None] * points
-        density = torch.exp(-(((v - m[split][where, None]) / spread) ** 2) / 2) * weights * half[:, None]
-        mass = torch.zeros(split.numel(), dtype=m.dtype).index_add_(0, where, density.sum(dim=1))
-        many = torch.einsum("nqp,nq->np", self.basis(panel[:, None], v), density / mass[where, None])
+        many = torch.empty(where.numel(), DEGREE + 1, dtype=m.dtype)
+        mass = torch.zeros(split.numel(), dtype=m.dtype)
+        for chosen, size in ((half <= spread, 8), (half > spread, 24)):  # the density is flatter in a narrow piece
+            points, weights = _legendre(size)
+            v = middle[chosen, None] + half[chosen, None] * points
+            row = where[chosen]
+            density = torch.exp(-(((v - m[split][row, None]) / spread) ** 2) / 2) * weights * half[chosen, None]
+            mass.index_add_(0, row, density.sum(dim=1))
+            many[chosen] = torch.einsum("nqp,nq->np", self.basis(panel[chosen, None], v), density)
+        many /= mass[where, None]
         return self.rows(torch.cat([home[first], panel]), torch.cat([one, many]), torch.cat([first, split[where]]), n)
 
 

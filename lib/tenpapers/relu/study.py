@@ -20,7 +20,9 @@ def power_law(d: int, decay: float, device: torch.device | str = "cpu") -> Float
 
 
 def endless_sandwich(decay: float, N: int, gamma: float, sigma: float) -> tuple[float, float]:
-    """Both ends of the sandwich, Bernoulli design, for lambda_i = i^-decay / zeta(decay), i = 1, 2, ..., all of them; w* = 1, w_0 = 0.
+    """(lower, upper) end of the sandwich for lambda_i = i^-decay / zeta(decay), all i >= 1, w* = 1 and w_0 = 0.
+
+    Bernoulli design.
 
     Coordinates beyond 1000 are taken in blocks of 2 per cent, with their mean eigenvalue; those beyond 10^18 keep
     their start.
