@@ -21,6 +21,10 @@ class _ReLUNeuron(RegressorMixin, BaseEstimator):
     """What both estimators share: parameters, the pass over the rows, prediction. The gate is the subclass's."""
 
     coef_: NDArray[np.float64]
+    n_steps_: int
+    _weights: NDArray[np.float64]
+    _mean: NDArray[np.float64]
+    _averaged: int
 
     def __init__(
         self,
