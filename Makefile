@@ -25,7 +25,7 @@ test: .venv/installed
 	$(PY) -m pytest -n auto --dist loadfile
 
 bench: .venv/installed
-	$(PY) -m pytest benchmarks
+	for file in benchmarks/bench_*.py; do $(PY) "$$file" || exit 1; done
 
 full: .venv/installed
 	$(RUN_GRAPH) full --config chapter="$(CHAPTER)" run="$(RUN)" scale="$(or $(SCALE),full)"
