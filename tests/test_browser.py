@@ -85,6 +85,10 @@ CUT_OFF = """width => [...document.querySelectorAll("article p, article table, a
     if (["auto", "scroll"].includes(getComputedStyle(up).overflowX)) return false;
   return true;
 }).map(e => e.outerHTML.slice(0, 200))"""
+# Displayed formulas of which a part is cut off, by label or by what they say.
+LONG_FORMULAS = """() => [...document.querySelectorAll("article div.math mjx-container")]
+  .filter(e => e.scrollWidth > e.clientWidth + 1)
+  .map(e => e.closest("div.math").id || e.textContent.slice(0, 80))"""
 
 
 def chromium() -> str:
@@ -124,7 +128,8 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ended = subprocess.run(
         [sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    if ended.returncode != 0:
+        pytest.fail(f"The book does not render:\n{ended.stdout}{ended.stderr}", pytrace=False)
     return folder / "_build" / "html"
 
 
@@ -227,6 +232,7 @@ def test_page_is_whole(browser: Browser, server: str, page: str) -> None:
         visit.open(f"{page}.html")
         assert_whole(visit, page)
         assert visit.page.evaluate(FAINT) == []
+        assert visit.page.evaluate(LONG_FORMULAS) == [], "a displayed formula is wider than its page: break it"
 
 
 @pytest.mark.parametrize("page", PAGES)
