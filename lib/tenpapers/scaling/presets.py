@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from tenpapers.presets import field
 
 PARTS = {
-    "surface": ("C2", "C3", "C4", "C5", "C19"),
-    "source": ("C6",),
+    "surface": ("C2", "C3", "C4", "C5", "C6", "C19"),
     "least_squares": ("C18",),
     "paper_fit": ("C13", "C15", "C16"),
     "frontier": ("C8",),
@@ -119,7 +118,7 @@ EXPERIMENTS = {
         step_M=8,
         step_full_N=2**14,
         step_N=(256, 1024),
-        edge_M=16,
+        edge_M=8,
         edge_steps=3000,
         batch_M=16,
         batch_N=(4096,),
@@ -161,7 +160,7 @@ EXPERIMENTS = {
         step_M=32,
         step_full_N=2**20,
         step_N=_powers(8, 18, 2),
-        edge_M=64,
+        edge_M=16,
         edge_steps=10_000,
         batch_M=128,
         batch_N=(2**12, 2**16),
@@ -203,8 +202,8 @@ EXPERIMENTS = {
         step_M=128,
         step_full_N=2**28,
         step_N=_powers(8, 24, 2),
-        edge_M=256,
-        edge_steps=100_000,
+        edge_M=64,
+        edge_steps=200_000,
         batch_M=1024,
         batch_N=(2**12, 2**16, 2**20),
         batch=_powers(0, 10),
