@@ -224,7 +224,7 @@ class Claims(BookDirective):
             self.row(slug, claim, {scale: verdicts[scale][claim.id] for scale in SCALES}) for claim in chapter.claims
         ]
         headings = ["Expected", "Measured", "Paper", "Verdict"]
-        return [table(headings, rows, leads=True, widths=(22, 40, 17, 21))]
+        return [table(headings, rows, leads=True, widths=(26, 37, 16, 21))]
 
     def row(self, slug: str, claim: ledger.Claim, verdicts: dict[str, ledger.Verdict]) -> list[Cell]:
         first = paragraph(
