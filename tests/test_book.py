@@ -195,7 +195,7 @@ def test_of_many_checks_the_failing_ones_come_first(root: Path) -> None:
     many = [check("C1", True, 0.1, note=f"case {k}") for k in range(9)]
     leave(root, "quick", "derivation", many)
     book = build(root)
-    assert "case 5: 0.1 and 3 more checks none" in book.text("chapters/relu/index")
+    assert "case 5: 0.1 and 3 more checks no number" in book.text("chapters/relu/index")
     assert "✓ holds case 0: 0.1 case 1: 0.1 and 7 more checks" in book.text("scoreboard")
     leave(root, "quick", "derivation", [*many, check("C1", False, 7.5, note="the tenth")])
     assert "✗ fails the tenth: 7.5 case 0: 0.1 and 8 more checks" in build(root).text("scoreboard")

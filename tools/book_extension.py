@@ -205,7 +205,7 @@ class BookDirective(SphinxDirective):
     def paper(self, claim: ledger.Claim) -> Cell:
         """The paper's value; one that was not read in the paper itself says so."""
         if claim.paper is None:
-            return [paragraph(text("none", "book-quiet"))]
+            return [paragraph(text("no number", "book-quiet"))]
         value = self.words(claim.paper.get("value", "no value"))
         note = [text(" (recalled, not verified)", "book-quiet")] if claim.paper["status"] == "recalled" else []
         return [paragraph(*value, *note)]
