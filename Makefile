@@ -22,7 +22,7 @@ test: .venv/installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	cd lib && ../$(PY) -m mypy
-	$(PY) -m pytest -n auto --dist loadfile
+	$(PY) -m pytest -n auto --dist loadgroup
 
 bench: .venv/installed
 	for file in benchmarks/bench_*.py; do $(PY) "$$file" || exit 1; done

@@ -25,6 +25,7 @@ import render
 import yaml
 from playwright.sync_api import Browser, Page, sync_playwright
 
+pytestmark = pytest.mark.xdist_group("smoke")  # one at a time with the other tests that make smoke results
 ROOT = Path(__file__).resolve().parent.parent
 TITLE = "Ten Papers, Derived and Run"
 PAGES = pipeline.pages()
