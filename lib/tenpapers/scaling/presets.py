@@ -302,7 +302,7 @@ DERIVATION = {
         ols_N=256,
         beyond_M=256,
         log_M=(32, 128, 512),
-        allocation_C=(2**14, 2**17, 2**20),
+        allocation_C=(2**14, 2**16, 2**18),
         allocation_octaves=5,
         double_N=200,
     ),
