@@ -203,9 +203,9 @@ class BookDirective(SphinxDirective):
         return f"{slug}-{claim.id.lower()}"
 
     def paper(self, claim: ledger.Claim) -> Cell:
-        """The paper's value; one that was not read in the paper itself says so."""
+        """The paper's value, nothing where it gives none; one that was not read in the paper itself says so."""
         if claim.paper is None:
-            return [paragraph(text("no number", "book-quiet"))]
+            return []
         value = self.words(claim.paper.get("value", "no value"))
         note = [text(" (recalled, not verified)", "book-quiet")] if claim.paper["status"] == "recalled" else []
         return [paragraph(*value, *note)]
