@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 
 from . import _check
 
-_LARGEST_M = 10**100
+_LARGEST_M = 10**250
 
 _HEAD = 4096  # modes summed one by one before Euler-Maclaurin takes over
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
