@@ -1041,3 +1041,9 @@ def test_wrong_types_are_named():
         _check.random(3)
     with pytest.raises(ValueError, match="problem on cpu, generator on cuda:0"):
         _check.same_device(problem=torch.device("cpu"), generator=torch.device("cuda:0"))
+
+
+def test_a_fixed_point_out_of_range_is_refused_in_one_sentence():
+    with pytest.raises(ValueError, match=r"kappa stays above 1e-300, got about 10\^200 at a = 2"):
+        scaling.fixed_point(2.0, 10**200)
+    assert scaling.fixed_point(2.0, 10**200, logarithmic=True) > 0

@@ -65,11 +65,16 @@ def fixed_point(a: float, M: SupportsIndex, logarithmic: bool = False) -> float:
     """kappa, the solution of sum_i lambda_i / (lambda_i + kappa) = M, for M from 1 to 10^15 and beyond.
 
     lambda_i = i^-a, or 1 / (i log2(i + 1)^a) when logarithmic; a > 1. Relative accuracy about 1e-10.
+    Raises ValueError when M is so large that kappa, of order M^-a, leaves the range of a float.
     """
     a = _check.real("a", a, above=1.0)
     M = _check.integer("M", M, 1, _LARGEST_M)
     logarithmic = _check.flag("logarithmic", logarithmic)
     low = _log_spectrum(math.log(2.0 * M), a, logarithmic)  # 2M summands of at least 1/2
+    if low < math.log(1e-300):
+        raise ValueError(
+            f"M must be so small that kappa stays above 1e-300, got about 10^{len(str(M)) - 1} at a = {a:g}"
+        )
     high = low + 1.0
     while _moment(math.exp(high), a, a, logarithmic) > M:
         high += 1.0
