@@ -10,7 +10,7 @@ from torch import Tensor
 from tenpapers import check
 from tenpapers.one_pass.schedule import geometric_schedule
 
-from ._problem import Problem
+from ._problem import Problem, checked
 from ._risk import stable_stepsize
 
 _NUMBERS = {"cpu": 2**21, "cuda": 2**27}  # random numbers drawn at once: 16 MB stay in a CPU's cache; 1 GB on a GPU
@@ -39,6 +39,7 @@ def simulate(
 
     Raises ValueError for a stepsize at or beyond the stability edge, a missing sketch or another bad argument.
     """
+    problem, reduced = checked(problem), check.flag("reduced", reduced)
     N = check.integer("N", N, 1)
     seeds = check.integer("seeds", seeds, 1)
     batch = check.integer("batch", batch, 1)

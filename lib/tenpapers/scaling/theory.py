@@ -6,15 +6,16 @@ Nothing here calls the fast evaluation in `tenpapers.scaling`; the derivation co
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.optimize import brentq
 from torch import Tensor
 
 from tenpapers import check
 from tenpapers.one_pass.schedule import effective_samples
 
 from ._problem import Problem
-from ._risk import effective_dimension, exact_risk, mean_bias
 
 Schedule = Sequence[tuple[float, int]]
 """Phases (stepsize, number of steps), as `geometric_schedule` returns them."""
@@ -135,9 +136,9 @@ def label_noise(mu: Float[Tensor, " M"], schedule: Schedule) -> Float[Tensor, " 
     f, later = torch.zeros_like(mu), torch.ones_like(mu)
     for stepsize, count in reversed(schedule):
         u = stepsize * mu
-        kept = (1 - u) ** (2 * count)
-        f += u / (2 - u) * (1 - kept) * later
-        later = later * kept
+        log = 2 * count * torch.where(u < 0.5, torch.log1p(-u.clamp(max=0.5)), (1 - u).abs().log())
+        f -= u / (2 - u) * torch.expm1(log) * later
+        later = later * log.exp()
     return f
 
 
@@ -233,18 +234,28 @@ def remainder_scale(problem: Problem, N: int, gamma: float) -> float:
     return float(torch.where(mu * learned >= 1, beta0 / learned, mu * beta0).sum())
 
 
-def instance_ratios(problem: Problem, N: int, gamma: float) -> dict[str, float]:
-    """What the two "up to constants" of the instance-wise theorem are worth for one problem, N and gamma.
+def logarithmic_dimension(a: float, log_M: float) -> float:
+    """D / M with D = tr (Sigma / (Sigma + 1/M))^2, for M Gaussian rows on lambda_i = 1 / (i log2(i + 1)^a), M large.
 
-    variance   Var N_eff / D_eff, Var the variance at unit noise
-    remainder  (bias - mean bias) N_eff / (D_eff remainder_scale), bias that of the exact recursion
-    head       N_eff gamma mu_1, above 1 when at least one direction is learned
+    log_M is the natural logarithm of M, at least log 8, so that M itself may be 10^200; a > 1. D_eff at N_eff gamma = M
+    lies between D and 4 D, because x / (1 + x) lies between min(1, x) / 2 and min(1, x). From the deterministic
+    equivalent: with x1 = sum_i share_i / M, x2 = sum_i share_i^2 / M, share_i = lambda_i / (lambda_i + kappa) and kappa
+    the root of kappa M (1 - x1) = 1, D / M = (x2 - 2 x1 x2 + x1^2) / (1 - x2). An argument, not a proof.
     """
-    risk = exact_risk(problem, N, gamma)
-    per_direction = effective_dimension(problem, N, gamma) / effective_samples(N)
-    remainder = risk.bias - mean_bias(problem, N, gamma)
-    return {
-        "variance": risk.variance / (problem.noise_variance + problem.approximation) / per_direction,
-        "remainder": remainder / (per_direction * remainder_scale(problem, N, gamma)),
-        "head": effective_samples(N) * gamma * float(problem.eigenvalues[0]),
-    }
+    a = check.real("a", a, above=1.0)
+    log_M = check.real("log_M", log_M, above=2.0)
+    first = np.arange(1, 10_001)  # one by one, then by the midpoint rule in u = log i, then in closed form
+    grid = np.linspace(math.log(10_000.5), log_M + 60.0, 50_001)
+    middle = (grid[1:] + grid[:-1]) / 2
+    u = np.concatenate([np.log(first), middle])
+    log_spectrum = -u - a * np.log(np.concatenate([np.log2(first + 1.0), middle / math.log(2)]))
+    weight = np.exp(np.concatenate([np.zeros(len(first)), middle + math.log(grid[1] - grid[0])]) - log_M)
+    beyond = math.log(2) ** a / (a - 1) * grid[-1] ** (1 - a)
+
+    def moments(log_ratio: float) -> tuple[float, float]:  # log_ratio = log(kappa M)
+        share = 1 / (1 + np.exp(np.clip(log_ratio - log_M - log_spectrum, -700.0, 700.0)))
+        return float(weight @ share) + beyond * math.exp(-log_ratio), float(weight @ share**2)
+
+    root = brentq(lambda r: math.exp(r) * (1 - moments(r)[0]) - 1, 0.0, 20.0, xtol=1e-12)
+    x1, x2 = moments(root)
+    return (x2 - 2 * x1 * x2 + x1**2) / (1 - x2)
