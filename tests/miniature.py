@@ -128,7 +128,9 @@ def make_book(root: Path) -> Path:
         (chapter / "runs.yaml").write_text(yaml.safe_dump({"runs": runs}))
     (root / "lib/tenpapers/common.py").write_text("def twice(x):\n    return 2 * x\n")
     (root / "data/reported").mkdir(parents=True)
-    (root / "data/reported/alpha.csv").write_text("item,value\na,1\n")
+    (root / "data/reported/alpha.csv").write_text(
+        "item,setting,metric,value,source,verified\na,none,number,1,Table 1,verified\n"
+    )
     (root / "requirements.lock").write_text("nothing==1\n")
     (root / "intro.md").write_text("# A miniature book\n\nIts first page.\n")
     (root / "_config.yml").write_text(yaml.safe_dump(CONFIG))

@@ -182,7 +182,9 @@ def test_a_grid_on_two_nodes_with_a_cancelled_job(cluster: dict[str, str], tmp_p
         return {line.split()[0]: line for line in listed}
 
     with (tmp_path / "snakemake.log").open("w") as log:
-        words = [sys.executable, "-m", "snakemake", *REQUEST, *ON_THE_CLUSTER]
+        python = tmp_path / "environment" / "bin" / "python"  # Snakemake's executor quotes no path: one without a space
+        python.parent.parent.symlink_to(sys.prefix)
+        words = [str(python), "-m", "snakemake", *REQUEST, *ON_THE_CLUSTER]
         process = subprocess.Popen(words, cwd=root, env=env, stdout=log, stderr=log)
         try:
             wait_for(lambda: pieces() >= 3, "the third piece of the run with seed 1", 300)
