@@ -48,6 +48,13 @@ def exponential(d: int) -> Float[Tensor, " d"]:
     return values / values.sum()
 
 
+def logarithmic(d: int, beta: float) -> Float[Tensor, " d"]:
+    """lambda_i proportional to i^-1 log^-beta(i + 1), i = 1..d, with sum 1."""
+    index = torch.arange(1, d + 1, dtype=torch.float64)
+    values = 1 / (index * torch.log(index + 1) ** beta)
+    return values / values.sum()
+
+
 # Labels that no neuron makes, from z = x / sqrt(lambda) of shape (..., d), standard normal in every coordinate.
 LABELS = {
     "|z1|": lambda z: z[..., 0].abs(),

@@ -89,15 +89,6 @@ def random_spectrum(generator: torch.Generator) -> Float[Tensor, " d"]:
     return lam / lam.sum()
 
 
-def spectra(d: int) -> dict[str, tuple[Float[Tensor, " d"], float]]:
-    """Spectra of sum 1 with the exponent of N_eff that the corollary gives for the risk (logarithms left out)."""
-    index = torch.arange(1, d + 1, dtype=torch.float64)
-    named = {f"i^-{1 + r:g}": (index ** -(1 + r), -r / (1 + r)) for r in (0.5, 1.0, 2.0)}
-    named["2^-i"] = (2.0**-index, -1.0)
-    named["i^-1 log^-2 (i+1)"] = (1 / (index * torch.log(index + 1) ** 2), 0.0)
-    return {name: (lam / lam.sum(), exponent) for name, (lam, exponent) in named.items()}
-
-
 def random_instance(generator: torch.Generator) -> tuple[Float[Tensor, " d"], int, float]:
     """(spectrum, N, gamma): N from 2^5 to 2^14, gamma from 0.05 to 1, evenly on log scales."""
     lam = random_spectrum(generator)
