@@ -1,0 +1,64 @@
+"""The same gap by OpenSpiel, for comparison. Needs `pip install open-spiel`; nothing else in the library does."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from ._gaps import _fitting
+from ._mixtures import HistoryFreeMixture
+
+
+def openspiel_parts(mixture: HistoryFreeMixture, A: ArrayLike, B: ArrayLike) -> tuple[Any, list[tuple[float, Any]]]:
+    """The repeated game and the mixture in OpenSpiel's own form: (game, [(1/T, TabularPolicy), ...])."""
+    A, B = _fitting(mixture, A, B)
+    try:
+        import pyspiel
+    except ImportError:
+        raise ImportError("This comparison needs OpenSpiel: pip install open-spiel") from None
+    names = [[f"{side}{a}" for a in range(n)] for side, n in zip("rc", A.shape, strict=True)]
+    stage = pyspiel.create_matrix_game("stage", "stage", *names, A.tolist(), B.tolist())
+    parameters = {"enable_infostate": True, "num_repetitions": mixture.H, "recall": mixture.H}
+    game = pyspiel.convert_to_turn_based(pyspiel.create_repeated_game(stage, parameters))
+    keys: dict[str, tuple[int, int]] = {}  # information state -> (player, step)
+    pending = [game.new_initial_state()]
+    while pending:
+        state = pending.pop()
+        if state.is_terminal():
+            continue
+        player = state.current_player()
+        keys[state.information_state_string(player)] = (player, len(state.history()) // 2)
+        pending += [state.child(action) for action in state.legal_actions()]
+    policies = []
+    for t in range(mixture.T):
+        rows = {
+            key: list(enumerate((mixture.X1, mixture.X2)[player][t, h].tolist())) for key, (player, h) in keys.items()
+        }
+        policies.append((1.0 / mixture.T, pyspiel.TabularPolicy(rows)))
+    return game, policies
+
+
+def openspiel_gap(mixture: HistoryFreeMixture, A: ArrayLike, B: ArrayLike) -> Float[np.ndarray, "2"]:
+    """Each player's general gap per step by `pyspiel.cce_dist`, which clips it at 0 and knows nothing of H."""
+    import pyspiel
+
+    game, policies = openspiel_parts(mixture, A, B)
+    return np.array(pyspiel.cce_dist(game, policies).deviation_incentives) / mixture.H
+
+
+def dictionary_trie_value(S: list[list[int]], U: list[list[float]]) -> float:
+    """The textbook way: a trie of dictionaries, one node per distinct prefix, counts at every node."""
+    counts: dict[tuple[int, ...], list[int]] = {}
+    n = len(U[0])
+    for sequence in S:
+        prefix: tuple[int, ...] = ()
+        for action in sequence:
+            node = counts.setdefault(prefix, [0] * n)
+            node[action] += 1
+            prefix = (*prefix, action)
+    best = (max(sum(c * u for c, u in zip(node, row, strict=True)) for row in U) for node in counts.values())
+    return sum(best) / (len(S) * len(S[0]))
+
+
+__all__ = ["dictionary_trie_value", "openspiel_gap", "openspiel_parts"]
