@@ -64,8 +64,7 @@ def random_policies(seed, T, H, actions, concentration=0.5):
     return [[simplex(generator, concentration, T, joint**h, n) for h in range(H)] for n in actions]
 
 
-mixtures = st.builds(
-    random_mixture,
+shapes = st.tuples(
     st.integers(0, 10**6),
     st.integers(1, 6),
     st.integers(1, 4),
@@ -142,8 +141,9 @@ def test_general_gap_of_history_dependent_policies_is_their_regret():
 
 
 @settings(max_examples=40, deadline=None)
-@given(mixtures, st.integers(0, 10**6))
-def test_the_full_tree_of_joint_actions_and_the_tree_of_opponent_actions_agree(mixture, seed):
+@given(shapes, st.integers(0, 10**6))
+def test_the_full_tree_of_joint_actions_and_the_tree_of_opponent_actions_agree(shape, seed):
+    mixture = random_mixture(*shape)
     A, B = games.random_game(2, 3, rng(seed))
     assert_allclose(
         general_gap(mixture, A, B).per_player, general_gap(general(mixture), A, B).per_player, atol=1e-12, rtol=0
@@ -169,8 +169,9 @@ def bayes_greedy_value(X, U):
 
 
 @settings(max_examples=30, deadline=None)
-@given(mixtures, st.integers(0, 10**6))
-def test_exact_value_is_what_the_bayes_predictor_earns(mixture, seed):
+@given(shapes, st.integers(0, 10**6))
+def test_exact_value_is_what_the_bayes_predictor_earns(shape, seed):
+    mixture = random_mixture(*shape)
     U = rng(seed).random((2, 3))
     assert_allclose(exact_value(mixture.X2, U), bayes_greedy_value(mixture.X2, U), atol=1e-12)
 
@@ -249,7 +250,7 @@ def test_general_gap_of_pure_mixtures_is_one_number_by_every_method():
 
 
 def test_openspiel_finds_the_same_gaps():
-    """Numbers of pyspiel.cce_dist (OpenSpiel 2.0.2), made by benchmarks/bench_markov_games.py."""
+    """Numbers of pyspiel.cce_dist (OpenSpiel 2.0.2), of the same mixtures, by peers.openspiel_gap."""
     recorded = {
         (1, 8): [0.052591531756021326, 0.1464725341552806],
         (2, 8): [0.1988314087252013, 0.1478355495474334],
@@ -261,8 +262,9 @@ def test_openspiel_finds_the_same_gaps():
 
 
 @settings(max_examples=30, deadline=None)
-@given(mixtures, st.integers(0, 10**6))
-def test_general_deviations_gain_at_least_what_markov_deviations_gain(mixture, seed):
+@given(shapes, st.integers(0, 10**6))
+def test_general_deviations_gain_at_least_what_markov_deviations_gain(shape, seed):
+    mixture = random_mixture(*shape)
     A, B = games.random_game(2, 3, rng(seed))
     assert (general_gap(mixture, A, B).per_player >= markov_gap(mixture, A, B).per_player - 1e-12).all()
 
@@ -331,8 +333,9 @@ def test_the_deviators_own_actions_say_nothing_about_t():
 
 
 @settings(max_examples=40, deadline=None)
-@given(mixtures)
-def test_log_loss_is_mutual_information_and_both_bounds_hold(mixture):
+@given(shapes)
+def test_log_loss_is_mutual_information_and_both_bounds_hold(shape):
+    mixture = random_mixture(*shape)
     X = mixture.X2
     found = divergences(X)
     information = mutual_information(X)
@@ -390,8 +393,9 @@ def test_posterior_path_ends_on_the_policy_that_is_played():
 
 
 @settings(max_examples=60, deadline=None)
-@given(mixtures, st.integers(0, 10**6))
-def test_the_two_player_bound_holds(mixture, seed):
+@given(shapes, st.integers(0, 10**6))
+def test_the_two_player_bound_holds(shape, seed):
+    mixture = random_mixture(*shape)
     A, B = games.random_game(2, 3, rng(seed))
     T, H = mixture.T, mixture.H
     gap = general_gap(mixture, A, B)
@@ -742,7 +746,7 @@ def spoiled(value):
         (lambda: GeneralMixture([[ROWS[:, :1]], [ROWS[:, :1], ROWS]]), "policies must have one horizon"),
         (lambda: GeneralMixture([[], []]), "horizon H = 0"),
         (lambda: GeneralMixture([[ROWS[:, :1], ROWS], [ROWS[:, :1], ROWS]]), r"N_h = 4\^1 histories"),
-        (lambda: GeneralMixture(3), "policies must be a list"),
+        (lambda: GeneralMixture([]), "policies must be a list"),
         (
             lambda: general_gap(random_mixture(0, 2, 40, (3, 3)), *SHAPLEY),
             "too large for the exact method: 6078832729528464400 nodes .* 'monte_carlo'",
@@ -758,7 +762,6 @@ def spoiled(value):
         (lambda: general_gap(GeneralMixture(games.grim_trigger(1)), GOOD, GOOD, "trie"), "'exact' only, got 'trie'"),
         (lambda: general_gap(random_mixture(0, 2, 2, (2, 2)), GOOD, GOOD, "monte_carlo", 0), "samples must be"),
         (lambda: markov_gap(GeneralMixture(games.grim_trigger(1)), GOOD, GOOD), "got a GeneralMixture"),
-        (lambda: general_gap("mixture", GOOD, GOOD), "mixture must be a HistoryFreeMixture"),
         (lambda: BayesPredictor(0), "T must be an integer of at least 1"),
         (lambda: BayesPredictor(2).update([0.0, 0.0]), "impossible under every policy"),
         (lambda: BayesPredictor(2).update([0.5]), r"likelihood must have shape \(2,\)"),
@@ -767,7 +770,7 @@ def spoiled(value):
         (lambda: learners.hedge(GOOD, GOOD, 0, 3), "T must be an integer of at least 1, got 0"),
         (lambda: learners.hedge(GOOD, GOOD, 3, 0), "H must be an integer of at least 1, got 0"),
         (lambda: learners.hedge(GOOD, GOOD, 3, 3, jitter=-1), "jitter must be a finite number of at least 0"),
-        (lambda: learners.regret_matching(GOOD, GOOD, 1.5, 3), "T must be an integer"),
+        (lambda: learners.regret_matching(GOOD, GOOD, 0, 3), "T must be an integer"),
         (lambda: learners.v_learning(GOOD, GOOD, 0, 3), "episodes must be an integer"),
         (lambda: kibitzer.game([], 2), "payoffs is empty"),
         (lambda: kibitzer.game([GOOD, np.full((2, 3), 0.5)], 2), "payoffs must have one shape"),
@@ -784,9 +787,16 @@ def spoiled(value):
     ],
 )
 def test_bad_input_gets_one_sentence(call, words):
-    with pytest.raises((ValueError, TypeError), match=words) as caught:
+    with pytest.raises((ValueError, TypeError), match=words) as caught, np.errstate(invalid="ignore"):
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_lists_and_tensors_are_taken_as_arrays():
+    A, B = games.dilemma()
+    one = HistoryFreeMixture([[[1.0, 0.0]]], torch.tensor([[[0.0, 1.0]]]))
+    assert general_gap(one, A.tolist(), torch.as_tensor(B)).value == nash_gap([1, 0], [0, 1], A, B)
+    assert GeneralMixture([[[[[1.0, 0.0]]]], [torch.tensor([[[0.0, 1.0]]])]]).actions == (2, 2)
 
 
 def test_nothing_is_normalised_silently():

@@ -1,10 +1,11 @@
 """What a player can gain by deviating from a mixture: to a Markov policy, or to any policy that remembers."""
 
-from typing import Any, Literal, NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -55,7 +56,7 @@ def stage_gaps(mixture: HistoryFreeMixture, A: ArrayLike, B: ArrayLike) -> Float
     return np.stack(gains, axis=2)
 
 
-def markov_gap(mixture: HistoryFreeMixture | PureMixture, A: ArrayLike, B: ArrayLike) -> Gap:
+def markov_gap(mixture: HistoryFreeMixture | PureMixture | GeneralMixture, A: ArrayLike, B: ArrayLike) -> Gap:
     """The gap against deviations that ignore history: per step, the best reply to the opponent's average policy.
 
     It is also the gap against all deviations when t is drawn afresh at every step. Exact, O(T H n).
@@ -75,7 +76,7 @@ def general_gap(
     mixture: HistoryFreeMixture | PureMixture | GeneralMixture,
     A: ArrayLike,
     B: ArrayLike,
-    method: Literal["exact", "monte_carlo", "trie"] = "exact",
+    method: str = "exact",
     samples: int = 2000,
     generator: torch.Generator | np.random.Generator | None = None,
 ) -> Gap:
@@ -152,33 +153,40 @@ def _paths(X: Array) -> Array:
 def sampled_values(X: Array, U: Array, samples: int, generator: torch.Generator) -> Float[Tensor, "samples"]:
     """Rewards per step of `samples` episodes of the best deviation against the opponent's mixture X (T, H, n).
 
-    In each episode t and the opponent's actions are drawn, and the deviator is paid max_a (U q)_a at every step, its
-    expected reward given the actions seen so far (q is the Bayes prediction): unbiased, with less variance than the
-    realised reward. Posterior weights are carried for k steps at a time: one product with the table of all n^k
-    sequences gives the k predictions, and the weights are rescaled only where they become small.
+    In each episode t and the opponent's actions are drawn. The posterior weights are carried for k steps at a time: one
+    product with the table of all n^k sequences gives the probabilities of everything that can happen in these steps,
+    and the deviator is paid its expected reward over them, given the actions seen before. That is unbiased, and varies
+    less than the reward that is realised. Weights are rescaled where they become small.
     """
     device = generator.device
     policies = torch.as_tensor(X, dtype=torch.float64, device=device)
-    payoff = torch.as_tensor(np.ascontiguousarray(U.T), dtype=torch.float64, device=device)  # (n, n_own)
+    payoff = torch.as_tensor(np.pad(U.T, ((0, 0), (0, 1)), constant_values=1.0), dtype=torch.float64, device=device)
     T, H, n = policies.shape
-    k = min(H, max(1, int(np.log(64) / np.log(max(n, 2)))))
-    tables = [_path_table(policies[:, h : h + k]) for h in range(0, H, k)] if T * n**k * (H / k) < 2**26 else None
-    chunk = max(1, min(samples, (_BLOCK if device.type == "cpu" else 2**29) // (2 * T)))
+    k = min(H, max(1, int(math.log(64) / math.log(max(n, 2)))))
+    starts = range(0, H, k)
+    keep = T * n**k * len(starts) < 2**26  # all tables at once, or each when its turn comes
+    tables = [_path_table(policies[:, h : h + k]) for h in starts] if keep else []
+    edges = policies.cumsum(dim=2)
+    chunk = max(1, (_BLOCK if device.type == "cpu" else 2**29) // (4 * T))
     found = []
     for start in range(0, samples, chunk):
         N = min(chunk, samples - start)
         t = torch.randint(T, (N,), generator=generator, device=device)
-        actions = _draw(policies[t], generator)  # (N, H)
+        actions = _draw(edges[t], generator)  # (N, H)
         weights = torch.full((N, T), 1.0 / T, dtype=torch.float64, device=device)
+        likelihood = torch.empty_like(weights)
         total = torch.zeros(N, dtype=torch.float64, device=device)
-        for b, h in enumerate(range(0, H, k)):
-            table = _path_table(policies[:, h : h + k]) if tables is None else tables[b]
-            path = _block(weights @ table.T, actions[:, h : h + k], payoff, total)
+        for b, h in enumerate(starts):
+            table = tables[b] if keep else _path_table(policies[:, h : h + k])
+            joint = weights @ table.T  # (N, n^k) weights of what can follow
+            total += _expected(joint, payoff)
             if h + k < H:
-                weights *= table[path]
-                scale = weights.sum(dim=1, keepdim=True)
-                if bool((scale < 1e-60).any()):
-                    weights /= scale
+                path = torch.zeros(N, dtype=torch.int64, device=device)
+                for i in range(h, h + k):
+                    path = path * n + actions[:, i]
+                weights *= torch.index_select(table, 0, path, out=likelihood)
+                if float(joint.gather(1, path[:, None]).min()) < 1e-60:
+                    weights /= weights.sum(dim=1, keepdim=True)
         found.append(total / H)
     return torch.cat(found)
 
@@ -191,90 +199,110 @@ def _path_table(X: Tensor) -> Tensor:
     return table.contiguous()
 
 
-def _block(joint: Tensor, actions: Tensor, payoff: Tensor, total: Tensor) -> Tensor:
-    """Add the rewards of k steps to `total`; joint (N, n^k) weights of their sequences. Returns each episode's path."""
-    N, k, n = len(joint), actions.shape[1], len(payoff)
-    rows = torch.arange(N, device=joint.device)
-    path = torch.zeros(N, dtype=torch.int64, device=joint.device)
-    for i in range(k):
-        q = joint.reshape(N, n**i, n, -1).sum(dim=3)[rows, path]  # (N, n) unnormalised prediction
-        total += ((q @ payoff).amax(dim=1)) / q.sum(dim=1)
-        path = path * n + actions[:, i]
-    return path
+def _expected(joint: Tensor, payoff: Tensor) -> Tensor:
+    """(N,) what the greedy deviator expects over the next k steps; joint (N, n^k) weights of their sequences.
+
+    The last column of `payoff` (n, n_own + 1) is 1, so that one product gives every action's value and the weight of
+    the history, deepest step first; sums of few columns are products too, because those are faster.
+    """
+    N, n = len(joint), len(payoff)
+    earned = torch.zeros(N, dtype=joint.dtype, device=joint.device)
+    for _ in range(max(1, round(math.log(joint.shape[1]) / math.log(max(n, 2))))):
+        both = joint.reshape(-1, n) @ payoff  # (histories, n_own + 1)
+        best = both[:, :-1].amax(dim=1).reshape(N, -1)
+        earned += best @ torch.ones(best.shape[1], dtype=best.dtype, device=best.device)
+        joint = both[:, -1].reshape(N, -1)
+    return earned / joint[:, 0]
 
 
-def _draw(P: Tensor, generator: torch.Generator) -> Tensor:
-    """One action per row of probabilities (..., n); an action of probability 0 is never drawn."""
-    edges = P.cumsum(dim=-1)
+def _draw(edges: Tensor, generator: torch.Generator) -> Tensor:
+    """One action per row of cumulated probabilities (..., n); an action of probability 0 is never drawn."""
     top = edges[..., -1]
-    u = torch.rand(top.shape, generator=generator, dtype=P.dtype, device=P.device) * top
+    u = torch.rand(top.shape, generator=generator, dtype=edges.dtype, device=edges.device) * top
     u = torch.minimum(u, torch.nextafter(top, torch.zeros_like(top)))
     return (edges <= u[..., None]).sum(dim=-1)
 
 
-def trie_value(S: NDArray[np.integer], U: Array) -> float:
+def trie_value(S: Integer[np.ndarray, "T H"], U: Array) -> float:
     """The best deviation's reward per step against T pure opponent sequences S (T, H) in equal parts; exact.
 
     A deviator that knew the sequence would earn max_a U[a, s] at each step. It falls short only where several
     different continuations share the history, so it is enough to visit histories shared by two or more sequences:
-    sort the sequences once, as integers, and count the next actions of every group of equal prefixes; a sequence
-    leaves as soon as its prefix is its own. O(T log T + T H) time; longer sequences than fit one integer are sorted
-    in pieces, group number first.
+    sort the sequences once, as integers, and count the next actions of every group of equal prefixes, until no prefix
+    is shared. O(T log T + T H) time; sequences longer than one integer are sorted in pieces, group number first.
     """
     T, H = S.shape
     n = U.shape[1]
     bits = max(1, (n - 1).bit_length())
-    ideal = float(_counts(S, n).sum(axis=0) @ U.max(axis=0))
+    ideal = sum(float(best) * np.count_nonzero(action == S) for action, best in enumerate(U.max(axis=0)))
     shortfall, rows, group, h = 0.0, None, np.zeros(T, dtype=np.int64), 0
     while h < H and len(group) > 1:
         steps = min(H - h, (62 - int(group.max()).bit_length()) // bits)
-        active = S if rows is None else S[rows]
-        key = group
-        for i in range(h, h + steps):
-            key = (key << bits) | active[:, i]
+        key = _packed(S, rows, h, steps, bits)
+        if h:
+            key |= group << (bits * steps)
         order = None
         if h + steps < H:
             order = np.argsort(key, kind="stable")
             key = key[order]
         else:
             key.sort()
-        lost, kept, group = _shared_prefixes(key, steps, bits, U)
+        lost, shared, group = _shared_prefixes(key, steps, bits, U, track=order is not None)
         shortfall += lost
         if order is not None:
-            rows = order[kept] if rows is None else rows[order[kept]]
+            rows = order[shared] if rows is None else rows[order[shared]]
         h += steps
     return (ideal - shortfall) / (T * H)
 
 
-def _shared_prefixes(key: NDArray[np.int64], steps: int, bits: int, U: Array) -> tuple[float, Any, NDArray[np.int64]]:
-    """Shortfall over `steps` steps of sorted keys; which positions still share their prefix after, and its number."""
+def _packed(S: NDArray[np.integer], rows: Any, h: int, steps: int, bits: int) -> NDArray[np.int64]:
+    """Steps h..h+steps-1 of each sequence as one integer, `bits` bits a step, a thousand rows at a time."""
+    T = len(S) if rows is None else len(rows)
+    key = np.empty(T, dtype=np.int64)
+    half = steps // 2  # in two halves, each of which a float64 holds exactly
+    weights = [2.0 ** (bits * np.arange(size)[::-1]) for size in (half, steps - half)]
+    for start in range(0, T, 1024):
+        part = S[start : start + 1024] if rows is None else S[rows[start : start + 1024]]
+        part = part[:, h : h + steps].astype(np.float64)
+        early, late = (part[:, :half] @ weights[0]).astype(np.int64), (part[:, half:] @ weights[1]).astype(np.int64)
+        key[start : start + 1024] = (early << (bits * (steps - half))) | late
+    return key
+
+
+def _shared_prefixes(
+    key: NDArray[np.int64], steps: int, bits: int, U: Array, track: bool
+) -> tuple[float, NDArray[np.int64], NDArray[np.int64]]:
+    """Shortfall over `steps` steps of sorted keys; positions (if tracked) and groups of those still shared then."""
     best, mask = U.max(axis=0), (1 << bits) - 1
-    lost, positions = 0.0, np.arange(len(key)) if steps else np.arange(0)
-    heads = _starts(key >> (bits * steps))
+    level = _levels(key, steps, bits)
+    positions = np.arange(len(key)) if track else np.zeros(0, dtype=np.int64)
+    lost = 0.0
     for i in range(steps):
-        prefix = key >> (bits * (steps - 1 - i))
-        children = _starts(prefix)  # groups of equal history and next action
+        children = np.flatnonzero(level <= i + 1)  # where a group of equal history and next action begins
         sizes = np.diff(children, append=len(key))
-        symbol = prefix[children] & mask
-        parents = np.searchsorted(children, heads)  # each history's first child
-        paid = np.maximum.reduce([np.add.reduceat(sizes * row[symbol], parents) for row in U])
-        lost += float((sizes * best[symbol]).sum() - paid.sum())
-        shared = np.repeat(sizes > 1, sizes)
-        if not shared.all():
-            key, positions = key[shared], positions[shared]
+        symbol = (key[children] >> (bits * (steps - 1 - i))) & mask
+        first = np.flatnonzero(level[children] <= i)  # each history's first child
+        paid = np.add.reduceat(U[0][symbol] * sizes, first)
+        for row in U[1:]:
+            np.maximum(paid, np.add.reduceat(row[symbol] * sizes, first), out=paid)
+        lost += float(best[symbol] @ sizes - paid.sum())
+        if 2 * len(children) > len(key):  # many stand alone now: they leave
+            shared = np.repeat(sizes > 1, sizes)
+            key, level, positions = key[shared], level[shared], positions[shared] if track else positions
             if not len(key):
                 break
-        heads = _starts(key >> (bits * (steps - 1 - i)))
-    group = np.zeros(len(key), dtype=np.int64)
-    if len(key):
-        group[heads] = 1
-        group = np.cumsum(group) - 1
-    return lost, positions, group
+    return lost, positions, np.cumsum(level <= steps, dtype=np.int64) - 1
 
 
-def _starts(sorted_keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions where a new value begins."""
-    return np.concatenate([[0], np.flatnonzero(sorted_keys[1:] != sorted_keys[:-1]) + 1])
+def _levels(key: NDArray[np.int64], steps: int, bits: int) -> NDArray[np.int8]:
+    """From which depth on each sorted key stands apart from the one before: 0 another group, steps + 1 never."""
+    level = np.zeros(len(key), dtype=np.int8)
+    for start in range(1, len(key), 4096):
+        differing = key[start : start + 4096] ^ key[start - 1 : start - 1 + len(key[start : start + 4096])]
+        differing &= ~(differing >> 1)  # keeps the highest bit, and a float64 cannot round it up
+        highest = np.frexp(differing.astype(np.float64))[1]
+        level[start : start + 4096] = np.maximum(0, steps - (highest - 1) // bits)
+    return level
 
 
 def _counts(S: NDArray[np.integer], n: int) -> Array:

@@ -1,15 +1,17 @@
 """Uniform mixtures of T product policies: draw t once per episode, then everyone plays policy t of its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer
+from numpy.typing import ArrayLike
 
 from . import _check
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class HistoryFreeMixture:
     """T product policies of two players that ignore history (Markov policies of the repeated game), in equal parts.
 
@@ -23,14 +25,14 @@ class HistoryFreeMixture:
     X1: Float[np.ndarray, "T H n1"]
     X2: Float[np.ndarray, "T H n2"]
 
-    def __post_init__(self) -> None:
-        shapes = [_check.array(name, X).shape for name, X in (("X1", self.X1), ("X2", self.X2))]
+    def __init__(self, X1: ArrayLike, X2: ArrayLike) -> None:
+        shapes = [_check.array(name, X).shape for name, X in (("X1", X1), ("X2", X2))]
         for name, shape in zip(("X1", "X2"), shapes, strict=True):
             if len(shape) != 3:
                 raise ValueError(f"{name} must have shape (T, H, n), got {shape}")
         _agree(shapes[0][:2], shapes[1][:2])
-        object.__setattr__(self, "X1", _check.distributions("X1", self.X1, 3))
-        object.__setattr__(self, "X2", _check.distributions("X2", self.X2, 3))
+        object.__setattr__(self, "X1", _check.distributions("X1", X1, 3))
+        object.__setattr__(self, "X2", _check.distributions("X2", X2, 3))
 
     @property
     def T(self) -> int:
@@ -43,7 +45,7 @@ class HistoryFreeMixture:
         return self.X1.shape[1]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class PureMixture:
     """T pure history-free policies: player i of policy t plays the action S_i[t, h] at step h.
 
@@ -56,9 +58,10 @@ class PureMixture:
     S2: Integer[np.ndarray, "T H"]
     actions: tuple[int, int]
 
-    def __post_init__(self) -> None:
-        for name, n in zip(("S1", "S2"), self.actions, strict=True):
-            S = np.asarray(getattr(self, name))
+    def __init__(self, S1: ArrayLike, S2: ArrayLike, actions: tuple[int, int]) -> None:
+        object.__setattr__(self, "actions", actions)
+        for name, given, n in zip(("S1", "S2"), (S1, S2), actions, strict=True):
+            S = np.asarray(given)
             if S.ndim != 2 or not np.issubdtype(S.dtype, np.integer):
                 raise ValueError(f"{name} must be an array of integers of shape (T, H), got {S.dtype} {S.shape}")
             if S.size and not (S.min() >= 0 and S.max() < n):
@@ -81,7 +84,7 @@ class PureMixture:
         return HistoryFreeMixture(np.eye(self.actions[0])[self.S1], np.eye(self.actions[1])[self.S2])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class GeneralMixture:
     """T product policies that may depend on the whole history of joint actions, in equal parts.
 
@@ -92,10 +95,10 @@ class GeneralMixture:
     Raises ValueError when a row is not a distribution, or horizons or shapes disagree.
     """
 
-    policies: list[list[Float[np.ndarray, "T N n"]]]
+    policies: list[list[Float[np.ndarray, "T _ _"]]]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "policies", _check.policies(self.policies))
+    def __init__(self, policies: Sequence[Sequence[ArrayLike]]) -> None:
+        object.__setattr__(self, "policies", _check.policies(policies))
 
     @property
     def T(self) -> int:

@@ -104,7 +104,7 @@ def mutual_information(X: ArrayLike) -> float:
 def posterior_path(X: ArrayLike, t: int, generator: torch.Generator) -> tuple[Array, Array]:
     """One episode with policy t of X (T, H, n): an observer's posteriors (H + 1, T) and predictions (H, n)."""
     X = _check.distributions("X", X, 3)
-    actions = _draw(torch.as_tensor(X[t]), generator).numpy()
+    actions = _draw(torch.as_tensor(X[t]).cumsum(dim=1), generator).numpy()
     predictor = BayesPredictor(len(X))
     posteriors, predictions = [predictor.posterior], []
     for h, action in enumerate(actions):

@@ -9,7 +9,7 @@ of M.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class KibitzerGame:
         policies[j][h] of shape (T, N_h, n_j), N_h = (n_1 ... n_m K)^h, as in `GeneralMixture`; (T, 1, n_j) where
         history is ignored. Raises ValueError when players, horizon or shapes do not fit the game.
         """
-        found = GeneralMixture([[_check.array("policies", step) for step in player] for player in policies])
+        found = GeneralMixture(policies)
         if len(found.policies) != self.m + 1:
             raise ValueError(f"policies must hold {self.m + 1} players, the Kibitzer last, got {len(found.policies)}")
         if found.H != self.H:
@@ -141,7 +141,7 @@ def gaps(mixture: KibitzerMixture) -> Gaps:
 
 def extract(
     mixture: KibitzerMixture,
-    method: Literal["exact", "rollout"] = "exact",
+    method: str = "exact",
     episodes: int = 100,
     generator: torch.Generator | np.random.Generator | None = None,
 ) -> Extraction:

@@ -198,7 +198,7 @@ class VLearned:
             belief = belief @ move
             index = torch.multinomial(move[index], 1, generator=generator)[:, 0]
             total += (belief @ policies[:, h] @ payoff).amax(dim=1)
-            actions = _draw(policies[index, h], generator)
+            actions = _draw(policies[index, h].cumsum(dim=1), generator)
             belief *= policies[:, h].T[actions]
             belief /= belief.sum(dim=1, keepdim=True)
         return total / H

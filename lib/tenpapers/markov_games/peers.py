@@ -48,16 +48,20 @@ def openspiel_gap(mixture: HistoryFreeMixture, A: ArrayLike, B: ArrayLike) -> Fl
 
 
 def dictionary_trie_value(S: list[list[int]], U: list[list[float]]) -> float:
-    """The textbook way: a trie of dictionaries, one node per distinct prefix, counts at every node."""
-    counts: dict[tuple[int, ...], list[int]] = {}
+    """The textbook way: a trie of nested dictionaries, one per distinct prefix, with the counts of what comes next."""
     n = len(U[0])
+    root: dict[int, Any] = {-1: [0] * n}
+    nodes = [root[-1]]
     for sequence in S:
-        prefix: tuple[int, ...] = ()
+        node = root
         for action in sequence:
-            node = counts.setdefault(prefix, [0] * n)
-            node[action] += 1
-            prefix = (*prefix, action)
-    best = (max(sum(c * u for c, u in zip(node, row, strict=True)) for row in U) for node in counts.values())
+            node[-1][action] += 1
+            child = node.get(action)
+            if child is None:
+                child = node[action] = {-1: [0] * n}
+                nodes.append(child[-1])
+            node = child
+    best = (max(sum(c * u for c, u in zip(counts, row, strict=True)) for row in U) for counts in nodes)
     return sum(best) / (len(S) * len(S[0]))
 
 
