@@ -8,8 +8,8 @@ that a busy machine does not decide; both sides must give the same number.
   its game and policies ready made; it clips negative gains at 0 and does not divide by H, which is undone here.
 - Pure sequences, the deviator's value alone: a trie of nested dictionaries against one sort. Memory is the peak
   allocated beyond the input.
-- Monte Carlo, N episodes: the floor is the H products of the weights (N, T) with the policies (T, n) of each step, which
-  is what computing the predictions alone costs.
+- Monte Carlo, N episodes: the floor is the H products of the weights (N, T) with the policies (T, n) of each step: what
+  computing the predictions alone costs.
 """
 
 import csv

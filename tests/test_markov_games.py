@@ -35,6 +35,7 @@ from tenpapers.markov_games import (
     peers,
     posterior_path,
     sampled_values,
+    sequences,
     snake,
     stage_gaps,
     trie_value,
@@ -285,15 +286,9 @@ def test_duplicated_policies_change_nothing():
     assert_allclose(general_gap(doubled, A, B).per_player, general_gap(mixture, A, B).per_player, atol=1e-12)
 
 
-def correlated_shapley(T, H, seed=0):
-    cells = np.array([(a, b) for a in range(3) for b in range(3) if a != b])
-    drawn = cells[rng(seed).integers(6, size=(T, H))].astype(np.uint8)
-    return PureMixture(drawn[..., 0], drawn[..., 1], (3, 3))
-
-
 def test_gaps_below_zero_are_not_clipped():
-    """T = 3^6 sequences of two steps: the deviator learns nothing and earns 1/3 where playing along earns 1/2."""
-    gap = general_gap(correlated_shapley(3**8, 2), *SHAPLEY, "trie")
+    """T = 3^8 sequences of two steps: the deviator learns nothing and earns 1/3 where playing along earns 1/2."""
+    gap = general_gap(sequences.draw(3**8, 2, rng(0)), *SHAPLEY, "trie")
     assert gap.value == pytest.approx(-1 / 6, abs=0.02)
     assert (gap.per_player < 0).all()
     policies = games.grim_trigger(1)
@@ -629,30 +624,58 @@ def test_regret_matching_against_a_naive_step():
     assert_allclose(mixture.policies[0][1][1, node], np.maximum(regret, 0) / np.maximum(regret, 0).sum(), atol=1e-12)
 
 
-def test_v_learning_output_weights_are_those_of_the_theory():
-    learned = learners.v_learning(*SHAPLEY, 7, 3)
-    alpha = [4 / (3 + k) for k in range(1, 8)]
-    for k in range(7):
-        for past in range(7):
-            wanted = alpha[past] * math.prod(1 - a for a in alpha[past + 1 : k + 1]) if past <= k else 0.0
-            assert learned.transition[k, past] == pytest.approx(wanted, abs=1e-15)
-    assert_allclose(learned.transition.sum(axis=1), 1)
+def output_weights(K, H):
+    """(K, K) alpha_k^l = alpha_l prod_{l < i <= k} (1 - alpha_i), written out."""
+    alpha = [(H + 1) / (H + k) for k in range(1, K + 1)]
+    return np.array(
+        [
+            [alpha[i] * math.prod(1 - a for a in alpha[i + 1 : k + 1]) if i <= k else 0.0 for i in range(K)]
+            for k in range(K)
+        ]
+    )
+
+
+@pytest.mark.parametrize(("K", "H"), [(1, 3), (7, 3), (40, 2)])
+def test_the_output_policy_moves_back_by_the_weights_of_the_theory(K, H):
+    belief = torch.as_tensor(simplex(rng(0), 1.0, 4, K))
+    decay = torch.as_tensor(learners._log_decay(K, H))
+    assert_allclose(learners._move_back(belief, decay), belief.numpy() @ output_weights(K, H), atol=1e-14)
+
+
+def test_moving_back_where_the_decay_underflows():
+    """Q_K = 1e-363 here: the sum is then rescaled at every episode."""
+    belief, decay = torch.as_tensor(simplex(rng(1), 1.0, 3, 1000)), torch.as_tensor(learners._log_decay(1000, 400))
+    assert float(decay[-1]) < -600
+    moved = learners._move_back(belief, decay)
+    assert_allclose(moved.sum(dim=1), 1, atol=1e-12)
+    weights = np.exp(np.minimum(0, decay.numpy()[:, None] - decay.numpy()[None, :])) * np.tri(1000)
+    alpha = 401 / (400 + np.arange(1, 1001))
+    assert_allclose(moved.numpy(), belief.numpy() @ (weights * alpha), atol=1e-12)
 
 
 def test_the_certified_output_gap_by_unrolling_its_hidden_indices():
     """All index paths (l_1, l_2) as one big mixture: the same gap, exactly."""
     K, H = 5, 2
     A, B = games.random_game(2, 2, rng(1))
-    learned = learners.VLearned(random_mixture(2, K, H, (2, 2)), learners.v_learning(A, B, K, H).transition)
+    learned = learners.VLearned(random_mixture(2, K, H, (2, 2)))
+    weights = output_weights(K, H)
     paths = list(itertools.product(range(K), repeat=H))
-    start = np.full(K, 1 / K) @ learned.transition
-    weight = np.array([start[a] * learned.transition[a, b] for a, b in paths])
-    copies = np.round(weight * 10**5).astype(int)
+    start = np.full(K, 1 / K) @ weights
+    copies = [round(start[a] * weights[a, b] * 10**5) for a, b in paths]
     index = np.repeat(np.array(paths), copies, axis=0)
     X = [part[index, np.arange(H)] for part in (learned.mixture.X1, learned.mixture.X2)]
     exact = general_gap(HistoryFreeMixture(*X), A, B)
     found = learned.output_gap(A, B, samples=4000, generator=torch.Generator().manual_seed(0))
     assert_allclose(found.per_player, exact.per_player, atol=4.5 * found.standard_error + 1e-3)
+
+
+def test_v_learning_learns_a_dominant_action_from_its_own_rewards():
+    A = np.array([[0.9, 0.8], [0.1, 0.0]])
+    learned = learners.v_learning(A, A.T, 2000, 2, rate=20)
+    assert (learned.mixture.X1[-1, :, 0] > 0.9).all()
+    assert (learned.mixture.X2[-1, :, 0] > 0.9).all()
+    early = learners.VLearned(HistoryFreeMixture(learned.mixture.X1[:100], learned.mixture.X2[:100]))
+    assert learned.output_gap(A, A.T, 50).value < 0.15 < early.output_gap(A, A.T, 50).value
 
 
 def test_learners_repeat_themselves_and_differ_by_seed():
@@ -662,6 +685,39 @@ def test_learners_repeat_themselves_and_differ_by_seed():
         assert (one != three).any()
     one, two = (learners.regret_matching(*SHAPLEY, 3, 2, seed=s).policies[0][1] for s in (1, 1))
     assert (one == two).all()
+
+
+# Correlated sequences
+
+
+@pytest.mark.parametrize("N", [1, 2, 3, 5, 9])
+def test_largest_share_by_enumeration(N):
+    draws = np.array(list(itertools.product(range(3), repeat=N)))
+    largest = np.stack([(draws == a).sum(axis=1) for a in range(3)]).max(axis=0)
+    assert sequences.largest_share(N) == pytest.approx(largest.mean() / N, abs=1e-12)
+
+
+def test_largest_share_meets_its_normal_limit():
+    assert sequences.largest_share(150) == pytest.approx(sequences.largest_share(151), abs=1e-3)
+    draws = rng(0).multinomial(400, [1 / 3] * 3, size=20000).max(axis=1) / 400
+    assert sequences.largest_share(400) == pytest.approx(draws.mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize(("T", "H"), [(1, 3), (20, 4), (300, 6)])
+def test_expected_gap_is_the_average_of_measured_gaps(T, H):
+    found = [general_gap(sequences.draw(T, H, rng(s)), *SHAPLEY, "trie").per_player.mean() for s in range(60)]
+    assert sequences.expected_gap(T, H) == pytest.approx(np.mean(found), abs=4 * np.std(found) / math.sqrt(60) + 1e-9)
+
+
+def test_threshold_brackets_the_gap():
+    log_T = sequences.threshold(8, 0.05)
+    assert (
+        sequences.expected_gap(round(2 ** (log_T - 0.1)), 8)
+        > 0.05
+        > sequences.expected_gap(round(2 ** (log_T + 0.1)), 8)
+    )
+    assert sequences.piecewise_gap(2 ** sequences.threshold(8, 0.05, exact=False), 8) == pytest.approx(0.05)
+    assert sequences.expected_gap(3**14, 2) == pytest.approx(-1 / 6, abs=1e-3)
 
 
 # Queries

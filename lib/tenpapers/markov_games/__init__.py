@@ -5,7 +5,7 @@ Games" (ICML 2023, arXiv 2303.12287). Everywhere A and B are (n1, n2) payoffs in
 values are averages over the H steps of an episode.
 """
 
-from . import games, kibitzer, learners, peers
+from . import games, kibitzer, learners, peers, sequences
 from ._gaps import Gap, exact_value, general_gap, markov_gap, nash_gap, sampled_values, stage_gaps, trie_value
 from ._mixtures import GeneralMixture, HistoryFreeMixture, PureMixture, general
 from ._reduction import Nash, bound, extract_nash
@@ -45,6 +45,7 @@ __all__ = [
     "peers",
     "posterior_path",
     "sampled_values",
+    "sequences",
     "snake",
     "stage_gaps",
     "trie_value",

@@ -153,55 +153,83 @@ def _reach(current: list[list[Array]]) -> list[list[Array]]:
 
 @dataclass(frozen=True, eq=False)
 class VLearned:
-    """What V-learning leaves: the policies of its K episodes and the rule by which its output mixes them.
+    """What V-learning leaves: the policies of its K episodes; made by `v_learning`.
 
-    mixture     the K episodes' policies, as a mixture with one index per episode (the sparse reading of them)
-    transition  (K, K) lower triangular; row k holds the weights alpha_k^l with which the output policy, standing at
-                episode k, moves to an earlier episode l for its next step
+    mixture  the K episodes' policies, as a mixture with one index per episode (the sparse reading of them)
+
+    The certified output policy reads them differently: draw k uniformly; at every step move from k to an earlier
+    episode l with probability alpha_k^l = alpha_l prod_{l < i <= k} (1 - alpha_i), alpha_i = (H + 1) / (H + i), and
+    play episode l's policy there. Both players share k, and its K^H paths make it anything but sparse.
     """
 
     mixture: HistoryFreeMixture
-    transition: Float[np.ndarray, "K K"]
 
     def output_gap(
         self, A: ArrayLike, B: ArrayLike, samples: int = 500, generator: torch.Generator | None = None
     ) -> Gap:
-        """The general gap of the certified output policy (correlated, not sparse), by Monte Carlo.
+        """The general gap of the certified output policy, by Monte Carlo; O(samples K H).
 
-        Output: draw k uniformly; at each step move from k to l with probability alpha_k^l and play episode l's policy.
-        Both players share k, the deviator does not see it: its belief moves with `transition` at every step.
+        The deviator sees the opponent's actions but not k: its belief moves back in time with the policy.
         """
         A, B = _check.bimatrix(A, B)
         generator = _check.random(generator)
         samples = _check.integer("samples", samples, 2)
-        move = torch.as_tensor(self.transition)
         X1, X2 = self.mixture.X1, self.mixture.X2
-        drawn = [self._sampled(X, U, move, samples, generator) for X, U in ((X2, A), (X1, B.T))]
-        index = np.full(len(move), 1.0 / len(move))
+        K, H, _ = X1.shape
+        log_decay = torch.as_tensor(_log_decay(K, H))
+        drawn = [_output_values(X, U, log_decay, samples, generator) for X, U in ((X2, A), (X1, B.T))]
+        index = torch.full((1, K), 1.0 / K, dtype=torch.float64)
         values = np.zeros(2)
-        for h in range(self.mixture.H):
-            index = index @ self.transition
-            joint = (X1[:, h] * index[:, None]).T @ X2[:, h]
+        for h in range(H):
+            index = _move_back(index, log_decay)
+            joint = (X1[:, h] * index[0].numpy()[:, None]).T @ X2[:, h]
             values += [(joint * A).sum(), (joint * B).sum()]
         errors = [float(d.std()) / samples**0.5 for d in drawn]
-        return _gap(np.array([float(d.mean()) for d in drawn]), values / self.mixture.H, max(errors))
+        return _gap(np.array([float(d.mean()) for d in drawn]), values / H, max(errors))
 
-    @staticmethod
-    def _sampled(X: Array, U: Array, move: torch.Tensor, samples: int, generator: torch.Generator) -> torch.Tensor:
-        """Rewards per step of `samples` episodes of the best deviation against the output policy of X (K, H, n)."""
-        K, H, _ = X.shape
-        policies, payoff = torch.as_tensor(X), torch.as_tensor(np.ascontiguousarray(U.T))
-        index = torch.randint(K, (samples,), generator=generator)
-        belief = torch.full((samples, K), 1.0 / K, dtype=torch.float64)
-        total = torch.zeros(samples, dtype=torch.float64)
-        for h in range(H):
-            belief = belief @ move
-            index = torch.multinomial(move[index], 1, generator=generator)[:, 0]
-            total += (belief @ policies[:, h] @ payoff).amax(dim=1)
-            actions = _draw(policies[index, h].cumsum(dim=1), generator)
-            belief *= policies[:, h].T[actions]
-            belief /= belief.sum(dim=1, keepdim=True)
-        return total / H
+
+def _log_decay(K: int, H: int) -> Array:
+    """(K,) log of Q_k = prod_{i = 2..k} (1 - alpha_i), so that alpha_k^l = alpha_l Q_k / Q_l."""
+    i = np.arange(2, K + 1)
+    return np.concatenate([[0.0], np.cumsum(np.log((i - 1) / (H + i)))])
+
+
+def _move_back(belief: Float[torch.Tensor, "N K"], log_decay: Float[torch.Tensor, "K"]) -> Float[torch.Tensor, "N K"]:
+    """sum_k belief[k] alpha_k^l for every l: a running sum from the last episode to the first."""
+    K = len(log_decay)
+    alpha = torch.ones(K, dtype=torch.float64)
+    alpha[1:] = -torch.expm1(log_decay[1:] - log_decay[:-1])
+    if float(log_decay[-1]) > -600.0:  # Q_K is a number of its own: one cumulative sum
+        later = (belief * log_decay.exp()).flip(1).cumsum(1).flip(1)
+        return later * alpha * torch.exp(-log_decay)
+    moved = torch.empty_like(belief)
+    later = torch.zeros(len(belief), dtype=torch.float64)
+    for k in reversed(range(K)):  # the same, with the sum rescaled at every episode
+        later = later + belief[:, k]
+        moved[:, k] = later * alpha[k]
+        later = later * (1 - alpha[k])
+    return moved
+
+
+def _output_values(
+    X: Array, U: Array, log_decay: torch.Tensor, samples: int, generator: torch.Generator
+) -> Float[torch.Tensor, "samples"]:
+    """Rewards per step of `samples` episodes of the best deviation against the output policy of X (K, H, n)."""
+    K, H, _ = X.shape
+    policies, payoff = torch.as_tensor(X), torch.as_tensor(np.ascontiguousarray(U.T))
+    index = torch.randint(K, (samples,), generator=generator)
+    belief = torch.full((samples, K), 1.0 / K, dtype=torch.float64)
+    total = torch.zeros(samples, dtype=torch.float64)
+    for h in range(H):
+        belief = _move_back(belief, log_decay)
+        u = torch.rand(samples, generator=generator, dtype=torch.float64)
+        # P(l or earlier) = Q_k / Q_l: the first l at which that reaches u
+        index = torch.searchsorted(-log_decay, -(log_decay[index] - torch.log(u))).clamp(max=index)
+        total += (belief @ policies[:, h] @ payoff).amax(dim=1)
+        actions = _draw(policies[index, h].cumsum(dim=1), generator)
+        belief *= policies[:, h].T[actions]
+        belief /= belief.sum(dim=1, keepdim=True)
+    return total / H
 
 
 def v_learning(
@@ -223,12 +251,9 @@ def v_learning(
     losses = [np.zeros((H, n)) for n in A.shape]
     V = np.tile(np.arange(H, -1, -1.0), (2, 1))  # optimistic: all that remains
     draws = generator.random((K, H, 2))
-    transition = np.zeros((K, K))
     steps = np.arange(H)
     for k in range(1, K + 1):
         alpha = (H + 1) / (H + k)
-        transition[k - 1] = transition[k - 2] * (1 - alpha) if k > 1 else 0.0
-        transition[k - 1, k - 1] = alpha
         rates = [math.sqrt(math.log(n) / (n * k)) if n > 1 else 0.0 for n in A.shape]
         played = []
         for i in (0, 1):
@@ -244,7 +269,7 @@ def v_learning(
             losses[i] *= 1 - alpha  # the weights alpha_k^l of the past
             probability = X[i][k - 1][steps, played[i]]
             losses[i][steps, played[i]] += alpha * (H - target) / H / (probability + rates[i])
-    return VLearned(HistoryFreeMixture(*X), transition)
+    return VLearned(HistoryFreeMixture(*X))
 
 
 def _softmax(z: Array) -> Array:
