@@ -324,6 +324,21 @@ def test_the_deviators_own_actions_say_nothing_about_t():
     assert found.per_player[0] == pytest.approx(0.5 - 0.75)  # 1/2 at both steps; playing along earns (1/2 + 1) / 2
 
 
+def test_lemke_howson_walks_as_far_as_savani_and_von_stengel_say():
+    """Pivots when the first label is dropped: 4, 20, then four times the last plus the one before plus 4."""
+    expected = [4, 20]
+    while len(expected) < 5:
+        expected.append(4 * expected[-1] + expected[-2] + 4)
+    for d, pivots in zip((2, 4, 6, 8, 10), expected, strict=True):
+        A, B = games.long_path(d)
+        game = qe.NormalFormGame((qe.Player(A), qe.Player(np.ascontiguousarray(B.T))))
+        (x, y), result = qe.lemke_howson(game, init_pivot=0, full_output=True, max_iter=10**6)
+        assert result.num_iter == pivots
+        assert nash_gap(x / x.sum(), y / y.sum(), A, B) < 1e-12
+        assert min(A.min(), B.min()) == 0.0
+        assert max(A.max(), B.max()) == 1.0
+
+
 # Aggregation
 
 
@@ -836,6 +851,7 @@ def spoiled(value):
         (lambda: kibitzer.game([GOOD, GOOD], 1).mixture(kibitzer_grim(1)[:2]), "must hold 3 players"),
         (lambda: kibitzer.game(SHAPLEY, 1).mixture(kibitzer_grim(1)), r"must have \(3, 3, 6\) actions"),
         (lambda: kibitzer.extract(kibitzer.game([GOOD, GOOD], 1).mixture(kibitzer_grim(1)), "guess"), "valid: exact"),
+        (lambda: games.long_path(5), "d must be even, got 5"),
         (lambda: kibitzer.bound(0, 1, 2, 0.1), "T must be an integer of at least 1"),
         (lambda: QueryCounter([GOOD, GOOD * 3]), r"payoffs\[1\] must hold payoffs in \[0, 1\]"),
         (lambda: QueryCounter([]), "payoffs must be one array"),

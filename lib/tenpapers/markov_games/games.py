@@ -48,3 +48,31 @@ def grim_trigger(H: int) -> list[list[Array]]:
         step[0, 0] = [1.0, 0.0]
         steps.append(step)
     return [steps, [step.copy() for step in steps]]
+
+
+def long_path(d: int) -> tuple[Array, Array]:
+    """A d x d game on which Lemke-Howson walks exponentially far, whatever label it drops first (d even).
+
+    Both players' best-response polytopes are the dual cyclic polytope with 2d facets {x : m_k x <= 1}, m_k the points of
+    the trigonometric moment curve; player 1 labels its facets 1..2d in order, player 2 exchanges neighbours (all but
+    facets 1 and d). Payoffs are rescaled to [0, 1] per player. Source: Savani and von Stengel (2006).
+    """
+    d = _check.integer("d", d, 2)
+    if d % 2:
+        raise ValueError(f"d must be even, got {d}")
+    angles = np.pi * (np.arange(2 * d) + 0.5) / d
+    frequencies = np.arange(1, d // 2 + 1)[:, None]
+    m = np.concatenate([np.cos(frequencies * angles), np.sin(frequencies * angles)])  # (d, 2d)
+    k = np.arange(1, 2 * d + 1)
+    sign = np.where(k % 2 == 0, 1, -1)
+    label = np.where(k > d, k - sign, np.where((k == 1) | (k == d), k, k + sign))
+    facet = np.argsort(label)  # facet[l - 1] carries player 2's label l
+    B = _payoffs_of(m[:, :d], m[:, d:]).T
+    A = _payoffs_of(m[:, facet[d:]], m[:, facet[:d]])
+    return (A - A.min()) / np.ptp(A), (B - B.min()) / np.ptp(B)
+
+
+def _payoffs_of(own: Array, other: Array) -> Array:
+    """C with {y >= 0 : C y <= 1} the polytope whose facets `own` (d, d) meet in the vertex that becomes y = 0."""
+    G = np.linalg.solve(own, other)
+    return (-G / (1 - G.sum(axis=0))).T
