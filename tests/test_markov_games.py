@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
+from scipy.stats import multinomial
 from tenpapers.markov_games import (
     BayesPredictor,
     GeneralMixture,
@@ -713,9 +714,13 @@ def test_largest_share_by_enumeration(N):
 
 
 def test_largest_share_meets_its_normal_limit():
-    assert sequences.largest_share(150) == pytest.approx(sequences.largest_share(151), abs=1e-3)
-    draws = rng(0).multinomial(400, [1 / 3] * 3, size=20000).max(axis=1) / 400
-    assert sequences.largest_share(400) == pytest.approx(draws.mean(), abs=1e-3)
+    """Beyond N = 150, against all pairs of counts with their multinomial probabilities."""
+    N = 400
+    i, j = np.meshgrid(np.arange(N + 1), np.arange(N + 1), indexing="ij")
+    i, j = i[i + j <= N], j[i + j <= N]
+    probability = multinomial.pmf(np.stack([i, j, N - i - j], axis=1), N, [1 / 3] * 3)
+    exact = probability @ np.maximum(np.maximum(i, j), N - i - j) / N
+    assert sequences.largest_share(N) == pytest.approx(exact, abs=1e-5)
 
 
 @pytest.mark.parametrize(("T", "H"), [(1, 3), (20, 4), (300, 6)])

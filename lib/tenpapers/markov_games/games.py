@@ -53,7 +53,7 @@ def grim_trigger(H: int) -> list[list[Array]]:
 def long_path(d: int) -> tuple[Array, Array]:
     """A d x d game on which Lemke-Howson walks exponentially far, whatever label it drops first (d even).
 
-    Both players' best-response polytopes are the dual cyclic polytope with 2d facets {x : m_k x <= 1}, m_k the points of
+    Both best-response polytopes are the dual cyclic polytope with 2d facets {x : m_k x <= 1}, m_k the points of
     the trigonometric moment curve; player 1 labels its facets 1..2d in order, player 2 exchanges neighbours (all but
     facets 1 and d). Payoffs are rescaled to [0, 1] per player. Source: Savani and von Stengel (2006).
     """

@@ -66,9 +66,7 @@ class Experiments:
     layered_H: tuple[int, ...] = field(minimum=1, doc="horizons of layered mirror descent")
     v_K: tuple[int, ...] = field(minimum=2, doc="episodes of V-learning")
     v_H: int = field(minimum=1, doc="horizon of V-learning")
-    v_rates: tuple[float, ...] = field(
-        above=0.0, doc="step sizes of V-learning, in units of the theory's; the last is judged"
-    )
+    v_rates: tuple[float, ...] = field(above=0.0, doc="step sizes of V-learning over the theory's; the last is judged")
     query_m: tuple[int, ...] = field(minimum=2, maximum=8, doc="players of the games known by queries")
     query_H: int = field(minimum=1, doc="horizon of these games")
     query_episodes: int = field(minimum=1, doc="episodes of bandit learning there")
@@ -81,8 +79,8 @@ class Experiments:
 
 DERIVATION = {
     "smoke": Derivation(instances=20, kibitzer_instances=6, grim_H=(1, 2, 4), regret_instances=2),
-    "quick": Derivation(instances=300, kibitzer_instances=60, grim_H=(1, 2, 4, 8), regret_instances=6),
-    "full": Derivation(instances=5000, kibitzer_instances=1000, grim_H=(1, 2, 4, 8, 10), regret_instances=30),
+    "quick": Derivation(instances=1000, kibitzer_instances=200, grim_H=(1, 2, 4, 8), regret_instances=20),
+    "full": Derivation(instances=20_000, kibitzer_instances=5000, grim_H=(1, 2, 4, 8, 10), regret_instances=30),
 }
 EXPERIMENTS = {
     "smoke": Experiments(

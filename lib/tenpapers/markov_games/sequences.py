@@ -65,10 +65,10 @@ def largest_share(N: int) -> float:
     """E [ largest count ] / N of N uniform draws of three actions.
 
     Exact up to N = 150 from P(all counts <= m) = N! [x^N] (sum_{k <= m} (x/3)^k / k!)^3; beyond, from the normal limit
-    1/3 + (3 / (2 sqrt(pi))) / sqrt(3 N), which is off by less than 1e-3 there.
+    1/3 + (3 / (2 sqrt(pi))) / sqrt(3 N) and a term in 1/N that joins the two at N = 150: off by less than 1e-5.
     """
     if N > 150:
-        return 1 / 3 + 1.5 / math.sqrt(math.pi) / math.sqrt(3 * N)
+        return _limit(N) + (largest_share(150) - _limit(150)) * 150 / N
     k = np.arange(N + 1)
     terms: Array = np.exp(-k * math.log(3) - np.array([math.lgamma(i + 1) for i in k]))
     expected = 0.0
@@ -77,3 +77,7 @@ def largest_share(N: int) -> float:
         coefficient = float(np.convolve(np.convolve(cut, cut)[: N + 1], cut)[N])
         expected += 1 - coefficient * math.exp(math.lgamma(N + 1))
     return expected / N
+
+
+def _limit(N: int) -> float:
+    return 1 / 3 + 1.5 / math.sqrt(math.pi) / math.sqrt(3 * N)
