@@ -14,7 +14,7 @@ PARTS = {
     "tree": ("C10",),
     "layered": ("C12",),
     "v_learning": ("C13",),
-    "queries": ("C11",),
+    "queries": ("C11", "C15"),
     "pivots": ("C14",),
 }
 """The parts of the experiments' notebook, each with the claims that only it checks there."""
@@ -137,7 +137,7 @@ EXPERIMENTS = {
         zero_sum_T=(64, 128, 256, 512, 1024, 2048, 4096),
         zero_sum_H=48,
         sparsity_H=(2, 4, 6, 8, 10, 12, 16),
-        sparsity_log_T=20,
+        sparsity_log_T=18,
         sparsity_draws=4,
         oracle_games=40,
         oracle_T=16,
