@@ -213,6 +213,15 @@ def test_monte_carlo_survives_long_episodes_of_nearly_certain_policies():
     assert 0.4 < float(recognised.double().mean()) < 0.9
 
 
+def test_monte_carlo_of_one_step_is_exact():
+    """There is nothing to remember: every episode has the same expected reward."""
+    mixture = random_mixture(3, 50, 1)
+    A, B = games.random_game(2, 3, rng(3))
+    estimate = general_gap(mixture, A, B, "monte_carlo", 10)
+    assert_allclose(estimate.per_player, general_gap(mixture, A, B).per_player, atol=1e-12)
+    assert 0 < estimate.standard_error < 1e-9
+
+
 def test_monte_carlo_takes_a_numpy_generator_and_repeats_itself():
     mixture = random_mixture(0, 4, 3)
     A, B = games.random_game(2, 3, rng(0))

@@ -16,6 +16,7 @@ from ._mixtures import GeneralMixture, HistoryFreeMixture, PureMixture, general,
 METHODS = ("exact", "monte_carlo", "trie")
 _LEAVES = 2**24  # sequences of opponent actions that the exact method will hold
 _WORK = 2**37  # multiplications that it will do
+_ROUNDING = 1e-12  # the least standard error: where all draws agree, sums still round
 _BLOCK = 2**20  # entries handled at once, so that they stay in the processor's cache
 
 
@@ -112,7 +113,8 @@ def general_gap(
     generator = _check.random(generator)
     drawn = [sampled_values(X, U, samples, generator) for X, U in ((dense.X2, A), (dense.X1, B.T))]
     errors = [float(d.std()) / samples**0.5 for d in drawn]
-    return _gap(np.array([float(d.mean()) for d in drawn]), _values(dense, A, B), max(errors))
+    means = np.array([float(d.mean()) for d in drawn])
+    return _gap(means, _values(dense, A, B), max(*errors, _ROUNDING))
 
 
 def exact_value(X: Array, U: Array) -> float:
@@ -156,13 +158,14 @@ def sampled_values(X: Array, U: Array, samples: int, generator: torch.Generator)
     In each episode t and the opponent's actions are drawn. The posterior weights are carried for k steps at a time: one
     product with the table of all n^k sequences gives the probabilities of everything that can happen in these steps,
     and the deviator is paid its expected reward over them, given the actions seen before. That is unbiased, and varies
-    less than the reward that is realised. Weights are rescaled where they become small.
+    less than the reward that is realised. Policies with a posterior below 1e-100 are dropped. k is small enough to leave
+    at least two blocks, so that the spread of the draws tells the error.
     """
     device = generator.device
     policies = torch.as_tensor(X, dtype=torch.float64, device=device)
     payoff = torch.as_tensor(np.pad(U.T, ((0, 0), (0, 1)), constant_values=1.0), dtype=torch.float64, device=device)
     T, H, n = policies.shape
-    k = min(H, max(1, int(math.log(64) / math.log(max(n, 2)))))
+    k = min(max(1, H // 2), max(1, int(math.log(64) / math.log(max(n, 2)))))
     starts = range(0, H, k)
     keep = T * n**k * len(starts) < 2**26  # all tables at once, or each when its turn comes
     tables = [_path_table(policies[:, h : h + k]) for h in starts] if keep else []
@@ -185,8 +188,9 @@ def sampled_values(X: Array, U: Array, samples: int, generator: torch.Generator)
                 for i in range(h, h + k):
                     path = path * n + actions[:, i]
                 weights *= torch.index_select(table, 0, path, out=likelihood)
-                if float(joint.gather(1, path[:, None]).min()) < 1e-60:
+                if b % 4 == 3:  # normalise, and drop what is ruled out: denormal numbers would be very slow
                     weights /= weights.sum(dim=1, keepdim=True)
+                    torch.nn.functional.threshold_(weights, 1e-100, 0.0)
         found.append(total / H)
     return torch.cat(found)
 
