@@ -3,10 +3,8 @@
 import itertools
 import math
 
-import nashpy
 import numpy as np
 import pytest
-import quantecon.game_theory as qe
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -111,11 +109,16 @@ def history_regret(policies, rewards, player):
 def test_nash_gap_is_zero_at_equilibria_found_by_two_other_programs():
     for seed in range(5):
         A, B = games.random_game(3, 3, rng(seed))
-        ours = [nash_gap(x, y, A, B) for x, y in nashpy.Game(A, B).support_enumeration()]
-        game = qe.NormalFormGame((qe.Player(A), qe.Player(np.ascontiguousarray(B.T))))
-        theirs = [nash_gap(x, y, A, B) for x, y in qe.support_enumeration(game)]
-        assert len(ours) == len(theirs) > 0
-        assert max(ours + theirs) < 1e-12
+        x, y, _ = peers.lemke_howson(A, B)
+        found = peers.support_enumeration(A, B)
+        assert min(np.abs(x - u).max() + np.abs(y - v).max() for u, v in found) < 1e-9
+        assert max(nash_gap(u, v, A, B) for u, v in [(x, y), *found]) < 1e-12
+
+
+def test_an_oracle_leaves_the_number_of_threads_alone():
+    before = torch.get_num_threads()
+    peers.lemke_howson(*games.shapley())
+    assert torch.get_num_threads() == before
 
 
 def test_nash_gap_of_a_pure_profile_by_hand():
@@ -341,10 +344,9 @@ def test_lemke_howson_walks_as_far_as_savani_and_von_stengel_say():
         expected.append(4 * expected[-1] + expected[-2] + 4)
     for d, pivots in zip((2, 4, 6, 8, 10), expected, strict=True):
         A, B = games.long_path(d)
-        game = qe.NormalFormGame((qe.Player(A), qe.Player(np.ascontiguousarray(B.T))))
-        (x, y), result = qe.lemke_howson(game, init_pivot=0, full_output=True, max_iter=10**6)
-        assert result.num_iter == pivots
-        assert nash_gap(x / x.sum(), y / y.sum(), A, B) < 1e-12
+        x, y, found = peers.lemke_howson(A, B)
+        assert found == pivots
+        assert nash_gap(x, y, A, B) < 1e-12
         assert min(A.min(), B.min()) == 0.0
         assert max(A.max(), B.max()) == 1.0
 
@@ -439,7 +441,7 @@ def test_extract_nash_finds_the_smallest_stage_gap():
 
 def test_a_repeated_equilibrium_is_an_exact_one_sparse_cce():
     A, B = games.random_game(3, 3, rng(11))
-    x, y = next(nashpy.Game(A, B).support_enumeration())
+    x, y = peers.support_enumeration(A, B)[0]
     mixture = HistoryFreeMixture(np.tile(x, (1, 6, 1)), np.tile(y, (1, 6, 1)))
     assert general_gap(mixture, A, B).value == pytest.approx(0, abs=1e-12)
 

@@ -158,8 +158,8 @@ def sampled_values(X: Array, U: Array, samples: int, generator: torch.Generator)
     In each episode t and the opponent's actions are drawn. The posterior weights are carried for k steps at a time: one
     product with the table of all n^k sequences gives the probabilities of everything that can happen in these steps,
     and the deviator is paid its expected reward over them, given the actions seen before. That is unbiased, and varies
-    less than the reward that is realised. Policies with a posterior below 1e-100 are dropped. k is small enough to leave
-    at least two blocks, so that the spread of the draws tells the error.
+    less than the reward that is realised. Policies with a posterior below 1e-100 are dropped. There are at least two
+    blocks, so that the spread of the draws tells the error.
     """
     device = generator.device
     policies = torch.as_tensor(X, dtype=torch.float64, device=device)

@@ -1,11 +1,14 @@
-"""The same gap by OpenSpiel, for comparison. Needs `pip install open-spiel`; nothing else in the library does."""
+"""The same numbers by other programs, for comparison and as oracles; each is imported only when it is called."""
 
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from . import _check
+from ._check import Array
 from ._gaps import _fitting
 from ._mixtures import HistoryFreeMixture
 
@@ -47,6 +50,33 @@ def openspiel_gap(mixture: HistoryFreeMixture, A: ArrayLike, B: ArrayLike) -> Fl
     return np.array(pyspiel.cce_dist(game, policies).deviation_incentives) / mixture.H
 
 
+def lemke_howson(A: ArrayLike, B: ArrayLike, label: int = 0) -> tuple[Array, Array, int]:
+    """A Nash equilibrium (x, y) of the bimatrix game by quantecon, and how many pivots it took from this first label.
+
+    x and y sum to 1 (quantecon's own sums are off by rounding). Raises ImportError without quantecon.
+    """
+    A, B = _check.bimatrix(A, B)
+    try:
+        import quantecon.game_theory as qe
+    except ImportError:
+        raise ImportError("This oracle needs quantecon: pip install quantecon") from None
+    threads = torch.get_num_threads()
+    game = qe.NormalFormGame((qe.Player(A), qe.Player(np.ascontiguousarray(B.T))))
+    (x, y), result = qe.lemke_howson(game, init_pivot=label, full_output=True, max_iter=10**9)
+    torch.set_num_threads(threads)  # its compiled code sets the number of threads of the whole process
+    return x / x.sum(), y / y.sum(), int(result.num_iter)
+
+
+def support_enumeration(A: ArrayLike, B: ArrayLike) -> list[tuple[Array, Array]]:
+    """All equilibria (x, y) of a non-degenerate bimatrix game by nashpy. Raises ImportError without nashpy."""
+    A, B = _check.bimatrix(A, B)
+    try:
+        import nashpy
+    except ImportError:
+        raise ImportError("This oracle needs nashpy: pip install nashpy") from None
+    return list(nashpy.Game(A, B).support_enumeration())
+
+
 def dictionary_trie_value(S: list[list[int]], U: list[list[float]]) -> float:
     """The textbook way: a trie of nested dictionaries, one per distinct prefix, with the counts of what comes next."""
     n = len(U[0])
@@ -65,4 +95,4 @@ def dictionary_trie_value(S: list[list[int]], U: list[list[float]]) -> float:
     return sum(best) / (len(S) * len(S[0]))
 
 
-__all__ = ["dictionary_trie_value", "openspiel_gap", "openspiel_parts"]
+__all__ = ["dictionary_trie_value", "lemke_howson", "openspiel_gap", "openspiel_parts", "support_enumeration"]
