@@ -190,7 +190,7 @@ def sampled_values(X: Array, U: Array, samples: int, generator: torch.Generator)
                 weights *= torch.index_select(table, 0, path, out=likelihood)
                 if b % 4 == 3:  # normalise, and drop what is ruled out: denormal numbers would be very slow
                     weights /= weights.sum(dim=1, keepdim=True)
-                    torch.nn.functional.threshold_(weights, 1e-100, 0.0)
+                    torch.threshold_(weights, 1e-100, 0.0)
         found.append(total / H)
     return torch.cat(found)
 
