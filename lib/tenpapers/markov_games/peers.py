@@ -56,14 +56,15 @@ def lemke_howson(A: ArrayLike, B: ArrayLike, label: int = 0) -> tuple[Array, Arr
     x and y sum to 1 (quantecon's own sums are off by rounding). Raises ImportError without quantecon.
     """
     A, B = _check.bimatrix(A, B)
+    threads = torch.get_num_threads()  # importing quantecon sets the number of threads of the whole process
     try:
         import quantecon.game_theory as qe
     except ImportError:
         raise ImportError("This oracle needs quantecon: pip install quantecon") from None
-    threads = torch.get_num_threads()
+    torch.set_num_threads(threads)
     game = qe.NormalFormGame((qe.Player(A), qe.Player(np.ascontiguousarray(B.T))))
     (x, y), result = qe.lemke_howson(game, init_pivot=label, full_output=True, max_iter=10**9)
-    torch.set_num_threads(threads)  # its compiled code sets the number of threads of the whole process
+    torch.set_num_threads(threads)
     return x / x.sum(), y / y.sum(), int(result.num_iter)
 
 
