@@ -143,7 +143,7 @@ EXPERIMENTS = {
         oracle_T=16,
         oracle_H=(40, 640),
         noise=(0.0, 0.01, 0.05, 0.2),
-        kibitzer_games=25,
+        kibitzer_games=40,
         kibitzer_H2=3,
         kibitzer_H3=2,
         grim_H=(1, 2, 3, 4, 5),
@@ -159,7 +159,7 @@ EXPERIMENTS = {
         query_episodes=60,
         snake_m=(6, 8, 10, 12, 14, 16, 18, 20),
         snake_games=20,
-        pivot_d=(2, 4, 6, 8, 10, 12),
+        pivot_d=(2, 4, 6, 8, 10, 12, 14, 16, 18),
     ),
     "full": Experiments(
         parts=tuple(PARTS),
