@@ -115,6 +115,12 @@ def test_nash_gap_is_zero_at_equilibria_found_by_two_other_programs():
         assert max(nash_gap(u, v, A, B) for u, v in [(x, y), *found]) < 1e-12
 
 
+def test_an_oracle_that_goes_in_circles_says_so():
+    """At d = 18 double precision loses the path."""
+    with pytest.raises(ArithmeticError, match="did not end within 2000000 pivots"):
+        peers.lemke_howson(*games.long_path(18))
+
+
 def test_an_oracle_leaves_the_number_of_threads_alone():
     before = torch.get_num_threads()
     peers.lemke_howson(*games.shapley())
@@ -340,9 +346,9 @@ def test_the_deviators_own_actions_say_nothing_about_t():
 def test_lemke_howson_walks_as_far_as_savani_and_von_stengel_say():
     """Pivots when the first label is dropped: 4, 20, then four times the last plus the one before plus 4."""
     expected = [4, 20]
-    while len(expected) < 5:
+    while len(expected) < 8:
         expected.append(4 * expected[-1] + expected[-2] + 4)
-    for d, pivots in zip((2, 4, 6, 8, 10), expected, strict=True):
+    for d, pivots in zip((2, 4, 6, 8, 10, 12, 14, 16), expected, strict=True):
         A, B = games.long_path(d)
         x, y, found = peers.lemke_howson(A, B)
         assert found == pivots

@@ -12,6 +12,8 @@ from ._check import Array
 from ._gaps import _fitting
 from ._mixtures import HistoryFreeMixture
 
+MOST_PIVOTS = 2_000_000
+
 
 def openspiel_parts(mixture: HistoryFreeMixture, A: ArrayLike, B: ArrayLike) -> tuple[Any, list[tuple[float, Any]]]:
     """The repeated game and the mixture in OpenSpiel's own form: (game, [(1/T, TabularPolicy), ...])."""
@@ -53,7 +55,8 @@ def openspiel_gap(mixture: HistoryFreeMixture, A: ArrayLike, B: ArrayLike) -> Fl
 def lemke_howson(A: ArrayLike, B: ArrayLike, label: int = 0) -> tuple[Array, Array, int]:
     """A Nash equilibrium (x, y) of the bimatrix game by quantecon, and how many pivots it took from this first label.
 
-    x and y sum to 1 (quantecon's own sums are off by rounding). Raises ImportError without quantecon.
+    x and y sum to 1 (quantecon's own sums are off by rounding). Raises ImportError without quantecon, ArithmeticError
+    where the pivots do not end.
     """
     A, B = _check.bimatrix(A, B)
     threads = torch.get_num_threads()  # importing quantecon sets the number of threads of the whole process
@@ -63,8 +66,10 @@ def lemke_howson(A: ArrayLike, B: ArrayLike, label: int = 0) -> tuple[Array, Arr
         raise ImportError("This oracle needs quantecon: pip install quantecon") from None
     torch.set_num_threads(threads)
     game = qe.NormalFormGame((qe.Player(A), qe.Player(np.ascontiguousarray(B.T))))
-    (x, y), result = qe.lemke_howson(game, init_pivot=label, full_output=True, max_iter=10**9)
+    (x, y), result = qe.lemke_howson(game, init_pivot=label, full_output=True, max_iter=MOST_PIVOTS)
     torch.set_num_threads(threads)
+    if not result.converged:
+        raise ArithmeticError(f"Lemke-Howson did not end within {MOST_PIVOTS} pivots: rounding leads it in a circle")
     return x / x.sum(), y / y.sum(), int(result.num_iter)
 
 

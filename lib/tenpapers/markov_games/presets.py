@@ -73,7 +73,7 @@ class Experiments:
     snake_m: tuple[int, ...] = field(minimum=2, maximum=30, doc="players of the hidden-path games")
     snake_games: int = field(minimum=2, doc="hidden-path games of each size")
     pivot_d: tuple[int, ...] = field(
-        minimum=2, maximum=20, doc="sizes (even) of the games with long Lemke-Howson paths"
+        minimum=2, maximum=16, doc="sizes (even) of the games with long Lemke-Howson paths"
     )
 
 
@@ -159,7 +159,7 @@ EXPERIMENTS = {
         query_episodes=60,
         snake_m=(6, 8, 10, 12, 14, 16, 18, 20),
         snake_games=20,
-        pivot_d=(2, 4, 6, 8, 10, 12, 14, 16, 18),
+        pivot_d=(2, 4, 6, 8, 10, 12, 14, 16),
     ),
     "full": Experiments(
         parts=tuple(PARTS),
@@ -198,6 +198,6 @@ EXPERIMENTS = {
         query_episodes=1000,
         snake_m=(6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
         snake_games=100,
-        pivot_d=(2, 4, 6, 8, 10, 12, 14, 16, 18, 20),
+        pivot_d=(2, 4, 6, 8, 10, 12, 14, 16),
     ),
 }
