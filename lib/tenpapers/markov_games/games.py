@@ -55,8 +55,8 @@ def long_path(d: int) -> tuple[Array, Array]:
 
     Both best-response polytopes are the dual cyclic polytope with 2d facets {x : m_k x <= 1}, m_k the points of
     the trigonometric moment curve; player 1 labels its facets 1..2d in order, player 2 exchanges neighbours (all but
-    facets 1 and d). Payoffs are rescaled to [0, 1] per player. In double precision the path can be followed up to d = 16;
-    beyond, rounding leads it in a circle. Source: Savani and von Stengel (2006).
+    facets 1 and d). Payoffs are rescaled to [0, 1] per player. In double precision the path can be followed up to
+    d = 16; beyond, rounding leads it in a circle. Source: Savani and von Stengel (2006).
     """
     d = _check.integer("d", d, 2)
     if d % 2:
