@@ -29,6 +29,7 @@ class Derivation:
         minimum=1, doc="random instances of the Kibitzer theorem, for each number of players"
     )
     grim_H: tuple[int, ...] = field(minimum=1, maximum=10, doc="horizons of the grim trigger")
+    draws: int = field(minimum=5, doc="draws of the random sequences at each size")
     regret_instances: int = field(minimum=1, doc="mixtures whose regret is found by enumerating all deviations")
 
 
@@ -78,9 +79,11 @@ class Experiments:
 
 
 DERIVATION = {
-    "smoke": Derivation(instances=20, kibitzer_instances=6, grim_H=(1, 2, 4), regret_instances=2),
-    "quick": Derivation(instances=1000, kibitzer_instances=200, grim_H=(1, 2, 4, 8), regret_instances=20),
-    "full": Derivation(instances=20_000, kibitzer_instances=5000, grim_H=(1, 2, 4, 8, 10), regret_instances=30),
+    "smoke": Derivation(instances=20, kibitzer_instances=6, grim_H=(1, 2, 4), draws=30, regret_instances=2),
+    "quick": Derivation(instances=1000, kibitzer_instances=200, grim_H=(1, 2, 4, 8), draws=200, regret_instances=20),
+    "full": Derivation(
+        instances=20_000, kibitzer_instances=5000, grim_H=(1, 2, 4, 8, 10), draws=2000, regret_instances=30
+    ),
 }
 EXPERIMENTS = {
     "smoke": Experiments(
