@@ -15,12 +15,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: book test bench full lab clean
 
 book: .venv/installed
-	$(PY) tools/book.py
+	$(RUN_GRAPH)
+	@$(PY) -m tenpapers.ledger report --scale quick; held=$$?; echo "Open the book: _build/html/index.html"; exit $$held
 
 test: .venv/installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy --config-file lib/pyproject.toml
+	cd lib && ../$(PY) -m mypy
 	$(PY) -m pytest tests
 
 bench: .venv/installed

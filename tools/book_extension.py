@@ -148,18 +148,27 @@ def link(docname: str, label: str, words: str) -> nodes.Node:
     )
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[Cell]], wide: Sequence[int] = (0,)) -> nodes.container:
-    """A table in a frame of its own that scrolls sideways; columns listed in `wide` hold sentences."""
+def table(headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, leads: bool = False) -> nodes.container:
+    """A table in a frame of its own that scrolls sideways.
 
-    def row(cells: Sequence[Cell]) -> nodes.row:
-        entries = [nodes.entry("", *cell, classes=["book-words"] if i in wide else []) for i, cell in enumerate(cells)]
-        return nodes.row("", *entries)
+    With `leads` the first cell of every row is a sentence and gets a line of its own, across all columns.
+    """
+    columns = len(headings)
 
-    group = nodes.tgroup("", cols=len(headings))
+    def row(cells: Sequence[Cell], **options: Any) -> nodes.row:
+        return nodes.row("", *(nodes.entry("", *cell, **options) for cell in cells))
+
+    lines: list[nodes.row] = []
+    for first, *others in rows:
+        if leads:
+            lines += [row([first], morecols=columns - 1, classes=["book-lead"]), row(others)]
+        else:
+            lines.append(row([first, *others]))
+    group = nodes.tgroup("", cols=columns)
     group += [nodes.colspec(colwidth=1) for _ in headings]
     group += nodes.thead("", row([[paragraph(text(words))] for words in headings]))
-    group += nodes.tbody("", *(row(cells) for cells in rows))
-    return nodes.container("", nodes.table("", group), classes=["book-table"])
+    group += nodes.tbody("", *lines)
+    return nodes.container("", nodes.table("", group), classes=["book-table", *(["book-leads"] if leads else [])])
 
 
 # Directives and the role
@@ -180,7 +189,8 @@ class BookDirective(SphinxDirective):
         raise self.error("a directive must say what it shows")
 
     def words(self, source: str) -> list[nodes.Node]:
-        """A sentence with mathematics, emphasis and citations."""
+        """A sentence with mathematics, emphasis and citations; comparisons typed in ASCII get their own signs."""
+        source = source.replace("<= ", "≤ ").replace(">= ", "≥ ").replace(" +- ", " ± ")
         found, messages = self.state.inline_text(source, self.lineno)
         return [*found, *messages]
 
@@ -208,8 +218,7 @@ class Claims(BookDirective):
         rows = [
             self.row(slug, claim, {scale: verdicts[scale][claim.id] for scale in SCALES}) for claim in chapter.claims
         ]
-        headings = ["Claim", "Expected", "Measured", "Paper", "Verdict"]
-        return [table(headings, rows)]
+        return [table(["Expected", "Measured", "Paper", "Verdict"], rows, leads=True)]
 
     def row(self, slug: str, claim: ledger.Claim, verdicts: dict[str, ledger.Verdict]) -> list[Cell]:
         first = paragraph(
@@ -251,9 +260,9 @@ class Expectations(BookDirective):
         ]
         return [
             paragraph(text("Time, memory and device of each notebook; “here” is the run that this page shows.")),
-            table(["Notebook", *SCALES], costs, wide=()),
+            table(["Notebook", *SCALES], costs),
             paragraph(text("The value of each claim, with its tolerance.")),
-            table(["Claim", *SCALES], values, wide=()),
+            table(["Claim", *SCALES], values),
         ]
 
     def cost(self, root: Path, slug: str, notebook: str, scale: str, entry: dict[str, Any] | None) -> Cell:
@@ -300,7 +309,7 @@ class Scoreboard(BookDirective):
             section = nodes.section(ids=[nodes.make_id(f"scoreboard-{slug}")])
             section += nodes.title("", "", *self.words(title_of(root, slug)))
             section += paragraph(*self.words(f"{'; '.join(counts)}. [The chapter](/chapters/{slug}/index)."))
-            section += table(["Claim", *(PLACES[s] for s in SCALES), "Paper"], rows)
+            section += table([*(PLACES[s] for s in SCALES), "Paper"], rows, leads=True)
             found.append(section)
         return found or [paragraph(text("No chapter is written yet."))]
 
@@ -327,8 +336,7 @@ class FullRuns(BookDirective):
             rows += [self.row(slug, run, archived) for run in content["runs"]]
         if not rows:
             return [paragraph(text("No full-scale run is defined yet."))]
-        headings = ["Run", "Feeds", "Runs", "Each", "All together", "Command", "Archived"]
-        return [table(headings, rows, wide=(1,))]
+        return [table(["Run", "Feeds", "Cost", "Archived"], rows)]
 
     def row(self, slug: str, run: dict[str, Any], archived: list[dict[str, Any]]) -> list[Cell]:
         points = grid_points(run)
@@ -336,17 +344,15 @@ class FullRuns(BookDirective):
         gpus, hours, memory = (needs.get(name, 0) for name in ("gpus", "hours", "memory_gb"))
         kept = {(p["parameters"]["seed"], repr(sorted(p["parameters"]["overrides"].items()))) for p in archived}
         done = sum((p["seed"], repr(sorted(p["overrides"].items()))) in kept for p in points)
-        total = f"{gpus * hours * len(points):g} GPU-hours" if gpus else f"{hours * len(points):g} CPU hours, no GPU"
-        each = f"{hours:g} h, {gpus} GPU, {memory:g} GB" if gpus else f"{hours:g} h, CPU, {memory:g} GB"
-        command = f"make full CHAPTER={slug} RUN={run['name']}"
+        plural = "run" if len(points) == 1 else "runs"
+        each = f"{len(points)} {plural}, each {hours:g} h, {f'{gpus:g} GPU' if gpus else 'no GPU'}, {memory:g} GB"
+        total = f"{(gpus or 1) * hours * len(points):g} {'GPU-hours' if gpus else 'hours'} in all"
         state = "not yet" if not done else "yes" if done == len(points) else f"{done} of {len(points)}"
+        command = nodes.literal("", f"make full CHAPTER={slug} RUN={run['name']}")
         return [
-            [paragraph(text(f"{slug}: {run['name']}"))],
+            [paragraph(text(f"{slug}: {run['name']}", "book-strong")), paragraph(command)],
             [paragraph(*self.words(str(run["figure"])))],
-            [paragraph(text(str(len(points))))],
-            [paragraph(text(each))],
-            [paragraph(text(total))],
-            [paragraph(nodes.literal("", command))],
+            [paragraph(text(each)), paragraph(text(total))],
             [paragraph(text(state))],
         ]
 

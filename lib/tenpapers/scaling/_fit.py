@@ -1,0 +1,151 @@
+"""The joint power law in M and N, and the compute-optimal split."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import least_squares, nnls
+
+from . import _check
+from ._problem import sketched_problem
+from ._risk import exact_risk, stability_threshold
+
+_DELTA = 1e-3  # Huber's threshold on log residuals, as in Hoffmann et al. (2022)
+
+
+@dataclass(frozen=True)
+class Law:
+    """c_M M^-alpha_M + c_N N^-alpha_N"""
+
+    c_M: float
+    alpha_M: float
+    c_N: float
+    alpha_N: float
+
+    def __call__(self, M: float | np.ndarray, N: float | np.ndarray) -> float | np.ndarray:
+        """The law's value at M and N."""
+        return self.c_M * M**-self.alpha_M + self.c_N * N**-self.alpha_N
+
+
+def _positive(name: str, values: Sequence[float] | np.ndarray | torch.Tensor) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
+    if not (np.isfinite(array) & (array > 0)).all():
+        where = int(np.flatnonzero(~(np.isfinite(array) & (array > 0)))[0])
+        raise ValueError(f"{name} must hold positive finite numbers, got {name}[{where}] = {array[where]}")
+    return array
+
+
+def fit_law(
+    M: Sequence[float] | np.ndarray | torch.Tensor,
+    N: Sequence[float] | np.ndarray | torch.Tensor,
+    risk: Sequence[float] | np.ndarray | torch.Tensor,
+) -> Law:
+    """Fit risk ~ c_M M^-alpha_M + c_N N^-alpha_N, by the Huber loss (delta = 1e-3) on log residuals, multistart.
+
+    M, N, risk: three sequences of one length, one entry per run, risk already without the noise variance. Pass N_eff
+    as N to regress on it. Needs at least four runs, two different M and two different N.
+    Raises ValueError when lengths disagree, an entry is not positive, or the runs do not determine the law.
+    """
+    m, n, r = _positive("M", M), _positive("N", N), _positive("risk", risk)
+    if not m.size == n.size == r.size:
+        raise ValueError(f"M, N and risk must have one length, got {m.size}, {n.size} and {r.size}")
+    if r.size < 4 or np.unique(m).size < 2 or np.unique(n).size < 2:
+        raise ValueError(
+            f"a fit needs at least 4 runs with 2 different M and 2 different N, got {r.size} runs with "
+            f"{np.unique(m).size} and {np.unique(n).size}"
+        )
+    # Centred logarithms: the two amplitudes are those at the middle of the data, which decouples them from the slopes.
+    log_m, log_n, log_r = np.log(m), np.log(n), np.log(r)
+    mid_m, mid_n = log_m.mean(), log_n.mean()
+
+    def residuals(theta: np.ndarray) -> np.ndarray:
+        return np.logaddexp(theta[0] - theta[1] * (log_m - mid_m), theta[2] - theta[3] * (log_n - mid_n)) - log_r
+
+    def jacobian(theta: np.ndarray) -> np.ndarray:
+        share = theta[0] - theta[1] * (log_m - mid_m) - residuals(theta) - log_r
+        first = np.exp(share)
+        return np.stack([first, -first * (log_m - mid_m), 1 - first, -(1 - first) * (log_n - mid_n)], axis=1)
+
+    starts = []
+    for alpha_m, alpha_n in itertools.product((0.15, 0.3, 0.5, 0.8, 1.2, 2.0), repeat=2):
+        basis = np.stack([np.exp(-alpha_m * (log_m - mid_m)), np.exp(-alpha_n * (log_n - mid_n))], axis=1)
+        amplitudes, misfit = nnls(basis / r[:, None], np.ones_like(r))  # least squares of relative residuals
+        floor = 1e-6 * r.min()
+        logs = np.log(np.maximum(amplitudes, floor))
+        starts.append((misfit, (logs[0], alpha_m, logs[1], alpha_n)))
+    best = None
+    for _, start in sorted(starts)[:6]:
+        theta = np.array(start)
+        for delta in (0.1, 0.01, _DELTA):  # the near-absolute loss is reached through smoother ones
+            fit = least_squares(
+                residuals, theta, jac=jacobian, loss="huber", f_scale=delta, xtol=1e-14, ftol=1e-14, gtol=1e-14,
+                max_nfev=500,
+            )  # fmt: skip
+            theta = fit.x
+        if best is None or fit.cost < best.cost:
+            best = fit
+    assert best is not None
+    log_cm, alpha_m, log_cn, alpha_n = (float(t) for t in best.x)
+    return Law(math.exp(log_cm + alpha_m * mid_m), alpha_m, math.exp(log_cn + alpha_n * mid_n), alpha_n)
+
+
+def optimal_allocation(
+    compute: int,
+    a: float,
+    b: float,
+    gamma: float = 0.1,
+    noise_variance: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> tuple[int, int, float]:
+    """Compute-optimal (M, N, risk) at M N <= compute, by the exact risk of freshly drawn sketches.
+
+    compute >= 1 counts parameter updates, C = M N; a, b, gamma, noise_variance as in `sketched_problem` and
+    `exact_risk`; generator draws the sketches (None: a CPU generator with seed 0) and is advanced. Every M starts
+    from the same state, with d = max(2000, 16 M) explicit modes and the rest through their mean. risk is the total
+    expected risk. M is searched on a grid of ratio sqrt(2), then refined to ratio 2^(1/8); the minimum is flat, so
+    that one sketch determines M to some per cent only.
+    Raises ValueError for an argument out of range or a gamma beyond the stability edge at the best M.
+    """
+    compute = _check.integer("compute", compute, 1)
+    a = _check.real("a", a, above=1.0)
+    b = _check.real("b", b, above=1.0)
+    gamma = _check.real("gamma", gamma, above=0.0)
+    generator = torch.Generator().manual_seed(0) if generator is None else _check.random(generator)
+    state = generator.get_state()
+    risks: dict[int, float] = {}
+
+    def risk(M: int) -> float:
+        if M not in risks:
+            generator.set_state(state)
+            problem = sketched_problem(a, b, M, max(2000, 16 * M), noise_variance, generator)
+            if gamma < stability_threshold(problem):
+                risks[M] = exact_risk(problem, compute // M, gamma).total
+            else:
+                risks[M] = math.inf
+        return risks[M]
+
+    def sweep(ratio: float, start: int) -> int:
+        """Walk over start * ratio^k, downhill, until both neighbours of the best are worse."""
+        grid = sorted({min(compute, max(1, round(start * ratio**k))) for k in range(-200, 201)})
+        place = grid.index(start)
+        while True:
+            neighbours = [k for k in (place - 1, place + 1) if 0 <= k < len(grid)]
+            better = min([place, *neighbours], key=lambda k: risk(grid[k]))
+            if better == place:
+                return grid[place]
+            place = better
+
+    guess = min(compute, max(1, round(compute ** (1.0 / (1.0 + max(a, b))))))
+    best = sweep(2.0**0.125, sweep(2.0**0.5, guess))
+    if math.isinf(risks[best]):
+        raise ValueError(
+            f"gamma must be below the stability edge of the sketched problem, got {gamma:.6g} at M = {best}"
+        )
+    return best, compute // best, risks[best]
