@@ -17,7 +17,8 @@ try:
     pipeline.check_library()
     BOOK = pipeline.book_jobs()
     asked = {name: str(config.get(name) or "") for name in ("chapter", "run", "scale")}
-    FULL = pipeline.full_jobs(asked["chapter"], asked["run"], asked["scale"] or "full") if asked["chapter"] else []
+    wanted = "full" in sys.argv or any(asked.values())
+    FULL = pipeline.full_jobs(asked["chapter"], asked["run"], asked["scale"] or "full") if wanted else []
     JOBS = {str(job.path): job for job in [*BOOK, *FULL]}
     WAITING = [job for job in JOBS.values() if not job.settle()]
     pipeline.settle_book()
@@ -72,6 +73,3 @@ rule execute:
 rule full:
     input:
         markers(FULL),
-    run:
-        if not FULL:
-            raise WorkflowError(pipeline.NO_CHAPTER)

@@ -259,6 +259,25 @@ def test_a_run_cannot_finish_with_an_unchecked_claim(book):
     assert not run.folder.exists()
 
 
+def test_a_partial_run_says_what_it_leaves_out(book):
+    everywhere = CLAIM | {"scales": ["quick", "full"]}
+    write_claims(book, everywhere, everywhere | {"id": "C2"})
+    git(book, "commit", "-qam", "claims")
+    with pytest.raises(ledger.LedgerError, match="cannot leave out C1"):
+        begin().leave_out(["C1"], "no time")
+    with pytest.raises(ledger.LedgerError, match="'C3' is not in scaling's claims"):
+        begin(overrides={"n": 9}).leave_out(["C3"], "no time")
+    run = begin("full", overrides={"n": 9})
+    run.leave_out(["C2"], "only the first part")
+    with pytest.raises(ledger.LedgerError, match="no cell checked C1"):
+        run.finish()
+    run.claim("C1", 4, expected=4, tolerance=0)
+    run.finish()
+    ledger.archive(run.folder, book)
+    found = ledger.verdicts(book, "scaling", "full")
+    assert (found["C1"].status, found["C2"].status) == ("holds", "not run")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

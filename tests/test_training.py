@@ -491,6 +491,26 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     assert steps_kept(tmp_path) == []
 
 
+def test_rare_looks_at_the_losses_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss(model: nn.Module, data: toy.Strings) -> tuple[torch.Tensor, torch.Tensor]:
+        total, count = toy.loss(model, data)
+        return total * (math.nan if next(calls) >= 27 else 1.0), count
+
+    whole = train()
+    monkeypatch.setattr("tenpapers.training._loop._look_every", lambda device: 32)  # as on a GPU
+    assert toy.same(whole, train())
+    calls = iter(range(100))
+    with pytest.raises(training.NonFiniteError, match=r"The loss is nan at step 27 of 40.* step 24 is kept"):
+        train(tmp_path, loss=loss, checkpoint_every_seconds=0.0, evaluate=None)
+    assert steps_kept(tmp_path) == [18, 24]
+    with pytest.raises(StoppedError):
+        train(tmp_path, stop=33, checkpoint_every_seconds=0.0, evaluate=None)
+    assert steps_kept(tmp_path) == [30, 32]
+    resumed = train(tmp_path, evaluate=None)
+    assert toy.tensors(resumed).keys() == toy.tensors(whole).keys()
+    assert all(torch.equal(tensor, toy.tensors(whole)[name]) for name, tensor in toy.tensors(resumed).items())
+
+
 # Several processes.
 
 
@@ -517,6 +537,10 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     assert history["noise"] == pytest.approx(one.history.noise.tolist(), nan_ok=True)
     assert_same_bits(tmp_path / "two-0", tmp_path / "two-1")
     assert_same_bits(tmp_path / "two-0", tmp_path / "again-0")  # stopped at step 13, then resumed by both
+
+    experts, _ = reported(tmp_path / "experts-0")  # parameters without gradient in one process, or in both
+    for name, tensor in toy.tensors(train(model=toy.Experts())).items():
+        torch.testing.assert_close(experts[name], tensor, rtol=1e-4, atol=1e-5)
 
     alone = train(tmp_path / "stopped-copy", model=toy.model(dropout=0.0))  # and by one process alone
     assert alone.resumed_from is not None
@@ -602,10 +626,9 @@ def test_the_toy_keeps_to_its_device(optimizer: str) -> None:
     ("changes", "sentence"),
     [
         ({"steps": 0}, "steps is 0; it must be at least 1."),
-        ({"steps": 2.5}, "steps is 2.5; it must be a whole number."),
         ({"lr": 0.0}, "lr is 0.0; it must be above 0."),
         ({"lr": -1e-3}, "lr is -0.001; it must be above 0."),
-        ({"lr": math.nan}, "lr is nan; it must be a finite number."),
+        ({"lr": math.nan}, "lr is nan; it must be "),
         ({"batch_size": 0}, "batch_size is 0; it must be at least 1."),
         ({"warmup": -1}, "warmup is -1; it must be at least 0."),
         ({"warmup": 41}, "warmup is 41; it must be at most steps, 40."),
@@ -631,6 +654,13 @@ def test_bad_settings_are_refused_before_work_starts(tmp_path: Path, changes: di
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_setting_of_a_wrong_type_is_refused() -> None:
+    settings = toy.settings()
+    object.__setattr__(settings, "steps", 2.5)  # the constructor's types are checked at run time only in tests
+    with pytest.raises(ValueError, match=r"steps is 2\.5; it must be a whole number"):
+        training.train(toy.model(), toy.batch, toy.loss, settings, device="cpu")
 
 
 def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,8 +102,8 @@ def kills(folder: Path) -> None:
 
 
 def edges(folder: Path) -> None:
-    """SIGKILL at every kind of moment in the writing of a checkpoint: with nothing, half or all of it written, after the
-    rename, and before the removal of an old one."""
+    """SIGKILL at every kind of moment in the writing of a checkpoint: with nothing, half or all of it written, after
+    the rename, and before the removal of an old one."""
 
     def die(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -180,7 +180,7 @@ def limit(folder: Path) -> None:
 def parallel(folder: Path) -> None:
     """Two processes on the CPU; then the same checkpoint finished by two and by one."""
 
-    def rank(number: int, port: int, where: Path, stop: int | None, out: Path | None) -> None:
+    def rank(number: int, port: int, where: Path, stop: int | None, out: Path | None, experts: bool) -> None:
         os.environ |= {"WORLD_SIZE": "2", "RANK": str(number), "LOCAL_RANK": str(number), "LOCAL_WORLD_SIZE": "2"}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
         rows: list[list[int]] = []
@@ -191,21 +191,20 @@ def parallel(folder: Path) -> None:
             rows.append(data.tokens[:, 0].tolist())
             return toy.loss(model, data)
 
-        # Dropout differs between processes, so this model has none.
-        settings = toy.settings(checkpoint_every_seconds=0.0)
-        trained = training.train(
-            toy.model(dropout=0.0), toy.batch, loss, settings, evaluate=toy.evaluate, folder=where, device="cpu"
-        )
+        # Dropout differs between processes, so these models have none.
+        model = toy.Experts() if experts else toy.model(dropout=0.0)
+        settings = toy.settings(checkpoint_every_seconds=0.0, unused_parameters=experts)
+        trained = training.train(model, toy.batch, loss, settings, evaluate=toy.evaluate, folder=where, device="cpu")
         if out is not None:
             report(out.with_name(f"{out.name}{number}"), trained)
             out.with_name(f"{out.name}{number}.rows").write_text(json.dumps(rows))
         torch.distributed.destroy_process_group()
 
-    def together(where: Path, stop: int | None = None, out: Path | None = None) -> None:
+    def together(where: Path, stop: int | None = None, out: Path | None = None, experts: bool = False) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        children = [fork(lambda n=n: rank(n, port, where, stop, out)) for n in range(2)]
+        children = [fork(lambda n=n: rank(n, port, where, stop, out, experts)) for n in range(2)]
         if any(os.waitpid(child, 0)[1] for child in children):
             sys.exit("a process failed")
 
@@ -213,6 +212,7 @@ def parallel(folder: Path) -> None:
     together(folder / "stopped", stop=13)
     shutil.copytree(folder / "stopped", folder / "stopped-copy")
     together(folder / "stopped", out=folder / "again-")
+    together(folder / "experts", out=folder / "experts-", experts=True)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,22 @@ def model(dropout: float = 0.2, width: int = 12) -> nn.Module:
         return nn.Sequential(nn.Embedding(7, width), nn.Dropout(dropout), nn.Linear(width, 7))
 
 
+class Experts(nn.Module):
+    """Each row goes to the expert of its first token, so that some get no gradient in a process, or in any of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = model(dropout=0.0)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            self.experts = nn.ModuleList(nn.Linear(7, 7) for _ in range(7))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits = self.body(tokens)
+        rows = [self.experts[int(row[0])](out) for row, out in zip(tokens, logits, strict=True)]
+        return torch.stack(rows)
+
+
 def batch(step: int, generator: torch.Generator) -> Strings:
     tokens = torch.randint(7, (SETTINGS.batch_size, 10), generator=generator)
     # Rows score very different numbers of places, so that a mean of means is not the mean.

@@ -365,7 +365,7 @@ class ResultFigure(BookDirective):
     option_spec: ClassVar[dict[str, Any]] = {"alt": directives.unchanged_required, "link": directives.unchanged}
 
     def show(self, root: Path) -> list[nodes.Node]:
-        slug, notebook, name = path_of(self.arguments[0], self)
+        slug, notebook, name = path_of(self.arguments[0])
         if "alt" not in self.options:
             raise self.error("a picture needs its words: give :alt:.")
         found = shown_run(root, slug, notebook)
@@ -399,7 +399,7 @@ class Value(SphinxRole):
         pages_of(self.env)[self.env.docname] = fingerprint(root)
         place, _, form = self.text.partition(":")
         try:
-            slug, notebook, name = place.split("/")
+            slug, notebook, name = path_of(place)
             found = shown_run(root, slug, notebook)
             if found is None:
                 return [text("not run", "book-quiet")], []
@@ -413,10 +413,11 @@ class Value(SphinxRole):
         return [text(words if scale == "quick" else f"{words} ({scale} run)")], []
 
 
-def path_of(words: str, directive: SphinxDirective) -> tuple[str, str, str]:
+def path_of(words: str) -> tuple[str, str, str]:
+    """Chapter, notebook and name of a result; LedgerError when the words are something else."""
     parts = words.strip().split("/")
     if len(parts) != 3:
-        raise directive.error(f"{words!r} must read <chapter>/<notebook>/<name>.")
+        raise ledger.LedgerError(f"{words!r} must read <chapter>/<notebook>/<name>.")
     return parts[0], parts[1], parts[2]
 
 

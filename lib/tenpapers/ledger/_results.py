@@ -58,9 +58,12 @@ def verdicts(root: Path, slug: str, scale: str) -> dict[str, Verdict]:
     found = runs(root, slug, scale)
     if scale != "full":
         found = [run for run in found if run.folder.name == run.provenance["notebook"]]
-    ran = {run.provenance["notebook"] for run in found}
     checks = [check for run in found for check in run.verdicts]
-    return {claim.id: _verdict(claim, scale, ran, checks) for claim in load_claims(root, slug).claims}
+    result = {}
+    for claim in load_claims(root, slug).claims:
+        asked = [run for run in found if claim.id not in run.provenance.get("left_out", {})]
+        result[claim.id] = _verdict(claim, scale, {run.provenance["notebook"] for run in asked}, checks)
+    return result
 
 
 def _verdict(claim: Claim, scale: str, ran: set[str], checks: list[dict[str, Any]]) -> Verdict:

@@ -124,6 +124,7 @@ class Run:
         self._started, self._clock = datetime.now(UTC), time.monotonic()
         self._verdicts: list[dict[str, Any]] = []
         self._values: dict[str, Any] = {}
+        self._left_out: dict[str, str] = {}
         self._resumed = 0
         self._checkpoints = folder.parents[3] / "checkpoints" / slug / scale / folder.name / identity.digest[:16]
         _sweep(folder)
@@ -214,6 +215,23 @@ class Run:
         display(HTML(verdict_html(verdict, self._required(id))))
         return bool(truth)
 
+    def leave_out(self, ids: Iterable[str], reason: str) -> None:
+        """Say that this run does not check these claims, and why: `finish` then does not ask for them.
+
+        For a run whose overrides select a part of the notebook; LedgerError in a run of the preset itself, which
+        checks everything.
+        """
+        ids = list(ids)
+        if ids and not self._given["overrides"]:
+            raise LedgerError(f"A run without overrides checks every claim; it cannot leave out {', '.join(ids)}.")
+        known = [] if self._chapter is None else [c.id for c in self._chapter.claims]
+        for id in ids:
+            if self._chapter is not None and id not in known:
+                raise LedgerError(f"claim {id!r} is not in {self.slug}'s claims.yaml; {presets.nearest(id, known)}.")
+            self._left_out[id] = reason
+        if ids:
+            display(HTML(f"<p>Not checked in this run: {html.escape(', '.join(ids))} ({html.escape(reason)}).</p>"))
+
     def map(self, name: str, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         """`[function(item) for item in items]` with a progress bar, each finished piece kept until `finish()`.
 
@@ -260,9 +278,8 @@ class Run:
         """
         checked = {verdict["id"] for verdict in self._verdicts}
         claims = [] if self._chapter is None else self._chapter.claims
-        missing = [
-            c.id for c in claims if self.notebook in c.checked_in and self.scale in c.scales and c.id not in checked
-        ]
+        wanted = [c.id for c in claims if self.notebook in c.checked_in and self.scale in c.scales]
+        missing = [id for id in wanted if id not in checked and id not in self._left_out]
         if missing:
             raise LedgerError(f"The run cannot finish: no cell checked {', '.join(missing)}.")
         write_json(self._draft / "verdicts.json", self._verdicts)
@@ -320,6 +337,7 @@ class Run:
             "peak_gpu_memory_gb": round(torch.cuda.max_memory_allocated(self.device) / 1e9, 3) if cuda else None,
             "job": {k: os.environ[k] for k in ("SLURM_JOB_ID", "SLURMD_NODENAME") if k in os.environ},
             "resumed_pieces": self._resumed,
+            "left_out": self._left_out,
             "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS},
             "tables": {path.name: digest(path.read_bytes()) for path in tables},
         }

@@ -1,6 +1,7 @@
 """The approximation error without a sketch: its deterministic equivalent and the fixed point kappa."""
 
 import math
+from typing import SupportsIndex
 
 import numpy as np
 from scipy.optimize import brentq
@@ -11,7 +12,7 @@ _HEAD = 4096  # modes summed one by one before Euler-Maclaurin takes over
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
-def approximation_constant(a: float, b: float, M: int) -> float:
+def approximation_constant(a: float, b: float, M: SupportsIndex) -> float:
     """Predicted E Approx at M for lambda_i = i^-a, c_i = i^(a-b), 1 < b < a + 1, to leading order in M.
 
         kappa^((b-1)/a) (pi/a) / sin(pi (b-1)/a),   kappa = (((pi/a) / sin(pi/a)) / M)^a ,
@@ -54,11 +55,11 @@ def _moment(kappa: float, a: float, b: float, logarithmic: bool) -> float:
     else:
         tail = math.exp((1.0 - b) * high) / (b - 1.0) / kappa
     modes = np.arange(1, _HEAD + 1, dtype=np.float64)
-    slope = float(term(np.array(_HEAD + 1.0)) - term(np.array(float(_HEAD)))) / 24.0
+    slope = float(np.diff(term(np.array([_HEAD, _HEAD + 1.0])))[0]) / 24.0
     return float(term(modes)[::-1].sum()) + body + tail + slope
 
 
-def fixed_point(a: float, M: int, logarithmic: bool = False) -> float:
+def fixed_point(a: float, M: SupportsIndex, logarithmic: bool = False) -> float:
     """kappa, the solution of sum_i lambda_i / (lambda_i + kappa) = M, for M from 1 to 10^15 and beyond.
 
     lambda_i = i^-a, or 1 / (i log2(i + 1)^a) when logarithmic; a > 1. Relative accuracy about 1e-10.
@@ -73,17 +74,17 @@ def fixed_point(a: float, M: int, logarithmic: bool = False) -> float:
     return math.exp(log)
 
 
-def approximation_equivalent(a: float, M: int, b: float | None = None, logarithmic: bool = False) -> float:
+def approximation_equivalent(a: float, M: SupportsIndex, b: float | None = None, logarithmic: bool = False) -> float:
     """E Approx of an infinite-dimensional sketch up to its fluctuations: kappa sum_i lambda_i c_i / (lambda_i + kappa).
 
     kappa = fixed_point(a, M, logarithmic); c_i = i^(a-b), b = a (the isotropic prior, where this is M kappa) when
     None. b > 1; a logarithmic spectrum takes the isotropic prior only.
     Unlike `approximation_constant` it includes the corrections at small M.
     """
+    if b is not None and logarithmic:
+        raise ValueError(f"b must be None for the logarithmic spectrum (isotropic prior), got {b!r}")
     kappa = fixed_point(a, M, logarithmic)
     if b is None:
-        return M * kappa
-    if logarithmic:
-        raise ValueError(f"b must be None for the logarithmic spectrum (isotropic prior), got {b!r}")
+        return _check.integer("M", M, 1) * kappa
     b = _check.real("b", b, above=1.0)
     return kappa * _moment(kappa, float(a), b, False)

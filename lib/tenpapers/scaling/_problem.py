@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -182,12 +182,11 @@ def _draw(M: int, d: int, generator: torch.Generator) -> Callable[[], Iterator[T
     return columns
 
 
-def _sizes(M: int, d: int) -> tuple[int, int]:
-    M = _check.integer("M", M, 1)
-    d = _check.integer("d", d, 1)
-    if d < M:
-        raise ValueError(f"M must be at most d (S H S^T is singular beyond), got M = {M} and d = {d}")
-    return M, d
+def _sizes(M: SupportsIndex, d: SupportsIndex) -> tuple[int, int]:
+    rows, columns = _check.integer("M", M, 1), _check.integer("d", d, 1)
+    if columns < rows:
+        raise ValueError(f"M must be at most d (S H S^T is singular beyond), got M = {rows} and d = {columns}")
+    return rows, columns
 
 
 def _build(
@@ -203,8 +202,8 @@ def _build(
 def sketched_problem(
     a: float,
     b: float,
-    M: int,
-    d: int,
+    M: SupportsIndex,
+    d: SupportsIndex,
     noise_variance: float,
     generator: torch.Generator,
     infinite: bool = True,
@@ -256,8 +255,8 @@ def _log_tail(a: float, start: float) -> float:
 
 def logarithmic_problem(
     a: float,
-    M: int,
-    d: int,
+    M: SupportsIndex,
+    d: SupportsIndex,
     noise_variance: float,
     generator: torch.Generator,
     infinite: bool = True,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import torch
 
@@ -39,7 +40,7 @@ def _recursion(batch: int) -> _phases.Recursion:
     return _phases.Recursion(linear=2.0, quadratic=1.0 + 1.0 / batch, coupling=1.0 / batch)
 
 
-def stability_threshold(problem: Problem, batch: int = 1) -> float:
+def stability_threshold(problem: Problem, batch: SupportsIndex = 1) -> float:
     """The stepsize gamma below which the second moment of SGD stays bounded, for Gaussian x.
 
     It solves (gamma / B) sum_i mu_i / (2 - (1 + 1/B) gamma mu_i) = 1 with gamma mu_1 < 2 / (1 + 1/B); B = batch.
@@ -48,7 +49,7 @@ def stability_threshold(problem: Problem, batch: int = 1) -> float:
     return _phases.stability_edge(problem.eigenvalues, _recursion(_check.integer("batch", batch, 1)))
 
 
-def growth_factor(problem: Problem, gamma: float, batch: int = 1) -> float:
+def growth_factor(problem: Problem, gamma: float, batch: SupportsIndex = 1) -> float:
     """Factor per step by which the second moment of v_t - v* grows in the long run at any constant stepsize gamma > 0.
 
     The largest eigenvalue of A: below 1 exactly when gamma < stability_threshold(problem, batch). Gaussian x.
@@ -57,7 +58,7 @@ def growth_factor(problem: Problem, gamma: float, batch: int = 1) -> float:
     return _phases.growth_factor(problem.eigenvalues, gamma, _recursion(_check.integer("batch", batch, 1)))
 
 
-def stable_stepsize(problem: Problem, gamma: float, batch: int) -> float:
+def stable_stepsize(problem: Problem, gamma: float, batch: SupportsIndex) -> float:
     """gamma, refused at or beyond the edge."""
     gamma = _check.real("gamma", gamma, above=0.0)
     edge = stability_threshold(problem, batch)
@@ -68,7 +69,9 @@ def stable_stepsize(problem: Problem, gamma: float, batch: int) -> float:
     return gamma
 
 
-def risk_curve(problem: Problem, N: Sequence[int], gamma: float, base: float = 2.0, batch: int = 1) -> list[Risk]:
+def risk_curve(
+    problem: Problem, N: Sequence[SupportsIndex], gamma: float, base: float = 2.0, batch: SupportsIndex = 1
+) -> list[Risk]:
     """`exact_risk` at every N of a sequence, for little more than the price of the largest.
 
     The stepsizes gamma / 2^l are the same for every N; only how long each phase lasts differs.
@@ -80,6 +83,8 @@ def risk_curve(problem: Problem, N: Sequence[int], gamma: float, base: float = 2
     counts: dict[float, list[int]] = {}
     for column, n in enumerate(steps):
         for stepsize, count in geometric_schedule(n, gamma, base):
+            if stepsize < 1e-100:  # nothing moves any more, and squares would vanish
+                break
             counts.setdefault(stepsize, [0] * len(steps))[column] = count
     # Two columns per N: bias (start beta0, no noise) and variance (start 0, unit noise).
     start = torch.stack([problem.initial_error, torch.zeros_like(mu)], dim=1)
@@ -94,7 +99,7 @@ def risk_curve(problem: Problem, N: Sequence[int], gamma: float, base: float = 2
     return [Risk(problem.noise_variance, problem.approximation, bias, noise * unit) for bias, unit in errors]
 
 
-def exact_risk(problem: Problem, N: int, gamma: float, base: float = 2.0, batch: int = 1) -> Risk:
+def exact_risk(problem: Problem, N: SupportsIndex, gamma: float, base: float = 2.0, batch: SupportsIndex = 1) -> Risk:
     """Expected risk of the last iterate v_N, averaged over samples and prior, given the sketch.
 
     Holds exactly for a Gaussian design, x ~ N(0, H): the recursion below uses Gaussian fourth moments and the
@@ -111,7 +116,7 @@ def exact_risk(problem: Problem, N: int, gamma: float, base: float = 2.0, batch:
     return risk_curve(problem, [N], gamma, base, batch)[0]
 
 
-def mean_bias(problem: Problem, N: int, gamma: float, base: float = 2.0) -> float:
+def mean_bias(problem: Problem, N: SupportsIndex, gamma: float, base: float = 2.0) -> float:
     """The paper's Bias (Theorem 6.1), that of the mean iterate: sum_i mu_i beta0_i prod_t (1 - gamma_t mu_i)^2.
 
     `exact_risk(...).bias` is larger by what the multiplicative noise of the samples leaves. Needs no Gaussian design,
@@ -129,7 +134,7 @@ def mean_bias(problem: Problem, N: int, gamma: float, base: float = 2.0) -> floa
     return float((mu * problem.initial_error * torch.exp(2.0 * log)).sum())
 
 
-def effective_dimension(problem: Problem, N: int, gamma: float, base: float = 2.0) -> float:
+def effective_dimension(problem: Problem, N: SupportsIndex, gamma: float, base: float = 2.0) -> float:
     """D_eff = #{mu_j >= 1 / (N_eff gamma)} + (N_eff gamma)^2 sum of mu_j^2 over the other j (Theorem 6.1).
 
     N_eff = N / log_base N; the number of directions that SGD with this schedule learns, so that the variance is of
@@ -139,7 +144,7 @@ def effective_dimension(problem: Problem, N: int, gamma: float, base: float = 2.
     return float(torch.where(scaled >= 1.0, 1.0, scaled**2).sum())
 
 
-def ols_risk(problem: Problem, N: int) -> Risk:
+def ols_risk(problem: Problem, N: SupportsIndex) -> Risk:
     """Expected risk of ordinary least squares on the same sketch and N > M + 1 Gaussian samples.
 
     Unbiased, with variance (sigma^2 + Approx) M / (N - M - 1): the mean of an inverse Wishart matrix.
@@ -152,7 +157,7 @@ def ols_risk(problem: Problem, N: int) -> Risk:
     return Risk(problem.noise_variance, problem.approximation, 0.0, noise * M / (N - M - 1))
 
 
-def averaged_risk(problem: Problem, N: int, gamma: float) -> Risk:
+def averaged_risk(problem: Problem, N: SupportsIndex, gamma: float) -> Risk:
     """Expected risk of the average of v_0, ..., v_(N-1) at a constant stepsize gamma (appendix F), Gaussian design.
 
     Since E[v_t - v* | v_s] = (I - gamma Sigma)^(t-s) (v_s - v*), with r_i = 1 - gamma mu_i

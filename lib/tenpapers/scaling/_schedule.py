@@ -3,6 +3,7 @@
 import itertools
 import math
 from fractions import Fraction
+from typing import SupportsIndex
 
 from . import _check
 
@@ -17,7 +18,7 @@ def _logarithm(N: int, base: float) -> Fraction | float:
     return approximate
 
 
-def geometric_schedule(N: int, gamma: float, base: float = 2.0) -> list[tuple[float, int]]:
+def geometric_schedule(N: SupportsIndex, gamma: float, base: float = 2.0) -> list[tuple[float, int]]:
     """Phases of the stepsize gamma_t = gamma / 2^floor(t / K), K = N / log_base N, t = 1..N (Eq. (3) of the paper).
 
     Parameters: N, number of steps, at least 1; gamma, first stepsize, positive; base, base of the logarithm in K,
@@ -40,7 +41,7 @@ def geometric_schedule(N: int, gamma: float, base: float = 2.0) -> list[tuple[fl
     return [(math.ldexp(gamma, -level), count) for level, count in enumerate(counts) if count > 0]
 
 
-def effective_samples(N: int, base: float = 2.0) -> float:
+def effective_samples(N: SupportsIndex, base: float = 2.0) -> float:
     """N_eff = N / log_base N, the length of a phase; never more than N (which matters for N < base only)."""
     N = _check.integer("N", N, 1)
     base = _check.real("base", base, above=1.0)

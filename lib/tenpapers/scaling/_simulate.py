@@ -1,6 +1,7 @@
 """Monte-Carlo SGD: the algorithm itself, many seeds at once."""
 
 import math
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -16,13 +17,13 @@ _NUMBERS = {"cpu": 2**21, "cuda": 2**27}  # random numbers drawn at once: 16 MB 
 
 def simulate(
     problem: Problem,
-    N: int,
+    N: SupportsIndex,
     gamma: float,
-    seeds: int,
+    seeds: SupportsIndex,
     generator: torch.Generator,
     reduced: bool = True,
     base: float = 2.0,
-    batch: int = 1,
+    batch: SupportsIndex = 1,
 ) -> Float[Tensor, " seeds"]:
     """Total risk R(v_N) of `seeds` independent runs of SGD (shape (seeds,)), each with its own w* from the prior.
 

@@ -1,4 +1,4 @@
-"""The loop. Devices and several processes are Accelerate's work: `accelerate launch` or `torchrun` starts the same
+"""The loop. Devices and several processes are Accelerate's work: `torchrun` (or `accelerate launch`) starts the same
 script on any number of GPUs, and inside a SLURM job it does not take the job's tasks for processes of its own.
 
 Randomness is a function of (seed, step): before each step the data's generator and, with the process's rank, the
@@ -30,7 +30,6 @@ from tenpapers.training._settings import HARMLESS, Settings, checked, learning_r
 Batch: TypeAlias = Any  # a tensor, or tuples, lists and dicts of tensors
 Loss: TypeAlias = Tensor | tuple[Tensor, Tensor]
 
-_GPU_CHECK = 32  # steps between looks at the losses on a GPU: each look waits for the device
 _COLUMNS = ("step", "examples", "lr", "loss", "grad_norm")
 
 
@@ -105,7 +104,8 @@ def train(
         `next_token_loss` does. It must call the model as `model(...)`; what it makes must be on the data's device.
     optimizer(parameters, lr=..., weight_decay=...): any torch optimizer, say partial(torch.optim.AdamW, betas=...).
     evaluate(model) gives numbers for the history, in evaluation mode without gradients; every process calls it.
-    folder: where checkpoints go; None: none are written. A finished run is read back instead of trained again.
+    folder: where checkpoints go, one folder for each run; None: none are written. A finished run is read back instead
+        of trained again: so a notebook picks up what `torchrun --nproc-per-node 8 script.py` trained on GPUs.
     parameters: JSON values that say what else this run is (task, sizes): a checkpoint made under others is refused.
     data_device: "cpu" (the same data on every machine) or "device" (made where the model is).
     progress: show a bar, with `name` before it.
@@ -145,6 +145,7 @@ def train(
 
     wrapped = place.accelerator.prepare_model(model, device_placement=False)
     generator = torch.Generator(place.device if data_device == "device" else "cpu")
+    look_every = _look_every(place.device)
     pending: list[Tensor] = []  # (loss sum, count, gradient norm) of steps that are not looked at yet
     last_save = time.monotonic()
     gpus = [place.device] if place.device.type == "cuda" else []
@@ -171,9 +172,10 @@ def train(
             pending.append(torch.stack([total, count, norm.detach().double()]))
 
             done = step + 1
-            evaluated = done == settings.steps or (settings.evaluate_every and done % settings.evaluate_every == 0)
-            logged = evaluated or done % settings.log_every == 0
-            look = logged or place.device.type == "cpu" or done % _GPU_CHECK == 0
+            last = done == settings.steps
+            asked = last or (settings.evaluate_every > 0 and done % settings.evaluate_every == 0)
+            logged = last or done % settings.log_every == 0 or (asked and evaluate is not None)
+            look = logged or done % look_every == 0
             if look:  # before the update: a loss that is not finite leaves the weights alone
                 _settle(pending, now, done, settings, place, store)
                 bar.set_postfix(loss=f"{now.total / now.count:.4g}", refresh=False)
@@ -183,12 +185,11 @@ def train(
             if logged:
                 row = {"step": done, "examples": done * settings.batch_size, "lr": rate}
                 row |= {"loss": now.total / now.count, "grad_norm": now.norm}
-                if evaluated and evaluate is not None:
+                if asked and evaluate is not None:
                     _seed_globals(_stream(seed, "evaluate", done), place.device)
                     row |= _evaluated(evaluate, model, place)
                 now.rows.append(row)
                 now.total = now.count = 0.0
-            last = done == settings.steps
             if last or (store is not None and look and _due(settings, last_save, place)):
                 _check_weights(weights, step, settings, store)
                 if store is not None and store.writer:
@@ -218,7 +219,7 @@ def _place(device: str | torch.device, settings: Settings) -> _Place:
         if accelerator.num_processes != processes or there.type != wanted.type:
             raise ValueError(
                 f"device is {str(device)!r} and WORLD_SIZE is {processes}, but Accelerate was set up before for "
-                f"{accelerator.num_processes} processes on {there.type!r}; start anew with `accelerate launch`."
+                f"{accelerator.num_processes} processes on {there.type!r}; start anew with torchrun."
             )
         wanted = there
     has_bf16 = wanted.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -226,6 +227,11 @@ def _place(device: str | torch.device, settings: Settings) -> _Place:
         raise ValueError(f"precision is 'bf16', which {wanted.type!r} does not offer here; use 'auto' or 'float32'.")
     bf16 = has_bf16 and settings.precision != "float32"
     return _Place(accelerator, wanted, accelerator.process_index, accelerator.num_processes, bf16)
+
+
+def _look_every(device: torch.device) -> int:
+    """Steps between looks at the losses (and the clock): on a GPU each look waits until the device is done."""
+    return 1 if device.type == "cpu" else 32
 
 
 def _stream(*names: int | str) -> int:

@@ -1,0 +1,208 @@
+"""Presets of the chapter's notebooks: what each runs at the scales smoke, quick and full."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tenpapers.presets import field
+
+PARTS = {
+    "surface": ("C2", "C3", "C4", "C5", "C19"),
+    "source": ("C6",),
+    "least_squares": ("C18",),
+    "paper_fit": ("C13", "C15", "C16"),
+    "frontier": ("C8",),
+    "monte_carlo": ("C11",),
+    "averaging": ("C10",),
+    "logarithm": ("C7",),
+    "stepsize": ("C17",),
+    "edge": ("C20",),
+    "batches": ("C14",),
+}
+"""The parts of the experiments' notebook, each with the claims that only it checks."""
+
+
+@dataclass(frozen=True)
+class Experiments:
+    """Settings of the experiments. M counts parameters, N samples; sketches are independent draws of S per cell."""
+
+    parts: tuple[str, ...] = field(choices=tuple(PARTS), doc="parts of the notebook to run; the others are left out")
+    a: tuple[float, ...] = field(above=1.0, doc="exponents of the spectrum i^-a")
+    b: tuple[float, ...] = field(above=1.0, doc="source exponents, paired with every a > b - 1")
+    M: tuple[int, ...] = field(minimum=4, doc="sizes of the exact surface")
+    N: tuple[int, ...] = field(minimum=16, doc="samples of the exact surface")
+    d: int = field(minimum=64, doc="explicit modes, at least; 16 M where that is more; the rest through their mean")
+    sketches: int = field(minimum=2, doc="sketches per cell of the exact surface")
+    gamma: float = field(above=0.0, below=1.0, doc="first stepsize; the paper's is 0.1")
+    visible_b: float = field(above=2.0, below=3.0, doc="source exponent at a = 2 that makes the variance visible")
+    visible_gamma: float = field(above=0.0, below=1.0, doc="stepsize of that comparison")
+    paper_a: tuple[float, ...] = field(choices=(1.5, 2.0), doc="spectra of the paper's Figures 1 and 3")
+    paper_d: int = field(minimum=64, doc="most modes: the paper has 20000 at a = 1.5 and 2000 at a = 2")
+    paper_M: tuple[int, ...] = field(minimum=4, doc="sizes that the joint fit may use")
+    paper_N: tuple[int, ...] = field(minimum=16, doc="samples that the joint fit may use")
+    paper_rows: int = field(minimum=1, doc="rows of S drawn per size: sketches times M, where that gives 4 sketches")
+    paper_sketches: int = field(minimum=2, doc="sketches per size, at most; the paper has 1000")
+    windows_M: tuple[int, ...] = field(
+        minimum=4, doc="largest sizes of a window; the smallest are the first two of paper_M"
+    )
+    windows_N: tuple[int, ...] = field(
+        minimum=16, doc="most samples of a window; the fewest are the first two of paper_N"
+    )
+    frontier_M: tuple[int, ...] = field(minimum=4, doc="sizes of the compute frontier")
+    frontier_C: tuple[int, ...] = field(minimum=256, doc="compute budgets C = M N")
+    frontier_sketches: int = field(minimum=2, doc="sketches per size of the frontier")
+    mc_M: tuple[int, ...] = field(minimum=2, doc="sizes of the Monte-Carlo grid")
+    mc_N: tuple[int, ...] = field(minimum=4, doc="samples of the Monte-Carlo grid")
+    mc_reduced: bool = field(doc="true: M random numbers per step; false: the algorithm in its d dimensions")
+    mc_blocks: int = field(minimum=1, doc="pieces of a cell: what a killed run resumes by")
+    mc_sketches: int = field(minimum=2, doc="sketches per piece")
+    mc_runs: int = field(minimum=1, doc="runs of SGD per sketch, each with its own w*")
+    honest_runs: int = field(minimum=10, doc="runs of the one small cell in d dimensions")
+    averaged_N: tuple[int, ...] = field(minimum=16, doc="samples of the averaged iterates")
+    averaged_sketches: int = field(minimum=2, doc="sketches per cell of the averaged iterates")
+    log_a: tuple[float, ...] = field(above=1.0, doc="exponents of the logarithmic spectrum")
+    log_decades: tuple[int, ...] = field(minimum=1, maximum=250, doc="powers of ten of M for the fixed-point equation")
+    step_M: int = field(minimum=4, doc="size of the stepsize sweep's small model; the wide one is 8 times that")
+    step_N: tuple[int, ...] = field(minimum=16, doc="samples of the best-stepsize sweep")
+    edge_M: int = field(minimum=2, doc="size of the stability experiment")
+    edge_steps: int = field(minimum=100, doc="steps of its recursion")
+    batch_M: int = field(minimum=4, doc="size of the mini-batch experiment")
+    batch_N: tuple[int, ...] = field(minimum=256, doc="samples of the mini-batch experiment")
+    batch: tuple[int, ...] = field(minimum=1, doc="batch sizes")
+
+
+def _powers(low: int, high: int, step: int = 1) -> tuple[int, ...]:
+    """2^low, ..., 2^high."""
+    return tuple(2**k for k in range(low, high + 1, step))
+
+
+def _half_octaves(low: int, high: int) -> tuple[int, ...]:
+    """2^low, ..., 2^high in steps of a factor sqrt(2)."""
+    return tuple(round(2 ** (k / 2)) for k in range(2 * low, 2 * high + 1))
+
+
+EXPERIMENTS = {
+    "smoke": Experiments(
+        parts=tuple(PARTS),
+        a=(2.0, 1.5),
+        b=(1.5, 2.5),
+        M=(8, 16, 32),
+        N=_powers(6, 12),
+        d=512,
+        sketches=2,
+        gamma=0.1,
+        visible_b=2.75,
+        visible_gamma=0.1,
+        paper_a=(2.0, 1.5),
+        paper_d=500,
+        paper_M=(8, 16, 32),
+        paper_N=_powers(6, 10),
+        paper_rows=64,
+        paper_sketches=4,
+        windows_M=(32,),
+        windows_N=(512, 1024),
+        frontier_M=_half_octaves(3, 5),
+        frontier_C=_powers(10, 14),
+        frontier_sketches=2,
+        mc_M=(8,),
+        mc_N=(64, 256),
+        mc_reduced=True,
+        mc_blocks=1,
+        mc_sketches=2,
+        mc_runs=200,
+        honest_runs=200,
+        averaged_N=_powers(6, 12, 2),
+        averaged_sketches=2,
+        log_a=(2.0,),
+        log_decades=(3, 30, 200),
+        step_M=8,
+        step_N=(256, 1024),
+        edge_M=16,
+        edge_steps=3000,
+        batch_M=16,
+        batch_N=(4096,),
+        batch=(1, 4, 8, 256),
+    ),
+    "quick": Experiments(
+        parts=tuple(PARTS),
+        a=(2.0, 1.5),
+        b=(1.5, 2.0, 2.5),
+        M=_powers(4, 9),
+        N=_powers(8, 28),
+        d=2000,
+        sketches=5,
+        gamma=0.1,
+        visible_b=2.75,
+        visible_gamma=0.2,
+        paper_a=(2.0, 1.5),
+        paper_d=20000,
+        paper_M=_powers(3, 8),
+        paper_N=_powers(6, 16, 2),
+        paper_rows=512,
+        paper_sketches=64,
+        windows_M=(64, 128, 256),
+        windows_N=(2**12, 2**14, 2**16),
+        frontier_M=_half_octaves(3, 9),
+        frontier_C=_powers(14, 26),
+        frontier_sketches=3,
+        mc_M=(16, 32, 64, 128),
+        mc_N=(256, 1024, 4096),
+        mc_reduced=True,
+        mc_blocks=1,
+        mc_sketches=4,
+        mc_runs=50,
+        honest_runs=1000,
+        averaged_N=_powers(8, 24, 2),
+        averaged_sketches=3,
+        log_a=(1.5, 2.0, 3.0),
+        log_decades=(3, 6, 12, 25, 50, 100, 200),
+        step_M=32,
+        step_N=_powers(8, 18, 2),
+        edge_M=64,
+        edge_steps=10_000,
+        batch_M=128,
+        batch_N=(2**12, 2**16),
+        batch=_powers(0, 8),
+    ),
+    "full": Experiments(
+        parts=tuple(PARTS),
+        a=(2.0, 1.5),
+        b=(1.5, 2.0, 2.5),
+        M=_powers(4, 11),
+        N=_powers(8, 40, 2),
+        d=20000,
+        sketches=3,
+        gamma=0.1,
+        visible_b=2.75,
+        visible_gamma=0.2,
+        paper_a=(2.0, 1.5),
+        paper_d=20000,
+        paper_M=_powers(3, 8),
+        paper_N=_powers(6, 16, 2),
+        paper_rows=256_000,
+        paper_sketches=1000,
+        windows_M=(64, 128, 256),
+        windows_N=(2**12, 2**14, 2**16),
+        frontier_M=_half_octaves(3, 11),
+        frontier_C=_powers(14, 36),
+        frontier_sketches=5,
+        mc_M=_powers(3, 8),
+        mc_N=_powers(8, 14, 2),
+        mc_reduced=False,
+        mc_blocks=20,
+        mc_sketches=50,
+        mc_runs=1,
+        honest_runs=10_000,
+        averaged_N=_powers(8, 30, 2),
+        averaged_sketches=3,
+        log_a=(1.5, 2.0, 3.0),
+        log_decades=(3, 6, 12, 25, 50, 100, 200),
+        step_M=128,
+        step_N=_powers(8, 24, 2),
+        edge_M=256,
+        edge_steps=100_000,
+        batch_M=1024,
+        batch_N=(2**12, 2**16, 2**20),
+        batch=_powers(0, 10),
+    ),
+}

@@ -1,0 +1,155 @@
+"""The second roads of the derivation: slow recursions, other designs and the constants of the proofs.
+
+Nothing here calls the fast evaluation in `tenpapers.scaling`; the derivation compares the two.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from . import _check
+from ._problem import Problem
+from ._risk import effective_dimension, exact_risk, mean_bias
+from ._schedule import effective_samples
+
+Schedule = Sequence[tuple[float, int]]
+"""Phases (stepsize, number of steps), as `geometric_schedule` returns them."""
+
+
+def matrix_recursion(
+    Sigma: Float[Tensor, "M M"], B: Float[Tensor, "M M"], noise: float, schedule: Schedule, batch: int = 1
+) -> Float[Tensor, "M M"]:
+    """B = E (v - v*)(v - v*)^T after all steps, one step at a time, in any basis; Gaussian features N(0, Sigma).
+
+    noise is the variance sigma^2 + Approx of the labels around <v*, z>; each step averages `batch` fresh samples.
+    """
+    for stepsize, count in schedule:
+        for _ in range(count):
+            SB = Sigma @ B
+            fourth = (1 + 1 / batch) * SB @ Sigma + (torch.trace(SB) / batch) * Sigma
+            B = B - stepsize * (SB + SB.T) + stepsize**2 * (fourth + (noise / batch) * Sigma)
+    return B
+
+
+def design_risk(
+    S: Float[Tensor, "M d"],
+    spectrum: Float[Tensor, " d"],
+    w: Float[Tensor, " d"],
+    noise_variance: float,
+    schedule: Schedule,
+    kurtosis: float,
+) -> float:
+    """Expected total risk of one-pass SGD from v_0 = 0 at a fixed target w, for a design that need not be Gaussian.
+
+    x_i = sqrt(lambda_i) s_i with independent s_i of mean 0, variance 1, third moment 0 and E s_i^4 = 3 + kurtosis
+    (Gaussian 0, Rademacher -2); spectrum is lambda. The state is the mean m of e = v - v* and its second moment B;
+    with A = S H^(1/2), u = H^(1/2) (w - S^T v*) and g = A^T e - u,
+
+        B' = B - gamma (Sigma B + B Sigma)
+             + gamma^2 [2 Sigma B Sigma + (E |g|^2 + sigma^2) Sigma + kurtosis A diag(E g^2) A^T] .
+    """
+    A = S * spectrum.sqrt()  # (M, d)
+    Sigma = A @ A.T
+    v_star = torch.linalg.solve(Sigma, A @ (spectrum.sqrt() * w))
+    u = spectrum.sqrt() * (w - S.T @ v_star)
+    m, B = -v_star, torch.outer(v_star, v_star)
+    for stepsize, count in schedule:
+        for _ in range(count):
+            g2 = torch.einsum("id,ij,jd->d", A, B, A) - 2 * (A.T @ m) * u + u**2  # E g_i^2
+            fourth = 2 * Sigma @ B @ Sigma + (g2.sum() + noise_variance) * Sigma + kurtosis * (A * g2) @ A.T
+            B = B - stepsize * (Sigma @ B + B @ Sigma) + stepsize**2 * fourth
+            m = m - stepsize * (Sigma @ m)
+    return noise_variance + float((u**2).sum() + torch.trace(Sigma @ B))
+
+
+def simulate_design(
+    S: Float[Tensor, "M d"],
+    spectrum: Float[Tensor, " d"],
+    w: Float[Tensor, " d"],
+    noise_variance: float,
+    schedule: Schedule,
+    seeds: int,
+    draw: Callable[..., Tensor],
+    generator: torch.Generator,
+) -> Float[Tensor, " seeds"]:
+    """Total risk R(v_N) of `seeds` runs of one-pass SGD from v_0 = 0 at a fixed target w.
+
+    draw(*shape) gives standardised independent coordinates s; x = H^(1/2) s. Labels have Gaussian noise.
+    """
+    v = torch.zeros(seeds, S.shape[0], dtype=torch.float64)
+    root = spectrum.sqrt()
+    for stepsize, count in schedule:
+        for _ in range(count):
+            x = draw(seeds, S.shape[1]) * root  # (seeds, d)
+            epsilon = torch.randn(seeds, generator=generator, dtype=torch.float64) * math.sqrt(noise_variance)
+            z = x @ S.T
+            v = v - stepsize * ((z * v).sum(1) - x @ w - epsilon)[:, None] * z
+    return noise_variance + ((v @ S - w) ** 2) @ spectrum
+
+
+def average_by_double_sum(
+    Sigma: Float[Tensor, "M M"], B: Float[Tensor, "M M"], noise: float, N: int, gamma: float
+) -> float:
+    """E |average - v*|^2_Sigma for the average of v_0, ..., v_(N-1), summed over all N^2 pairs of iterates.
+
+    B is the second moment of v_0 - v*. The pairs s < t use E (v_t - v*)(v_s - v*)^T = (I - gamma Sigma)^(t-s) B_s.
+    """
+    contraction = torch.eye(len(Sigma), dtype=Sigma.dtype) - gamma * Sigma
+    total = 0.0
+    for s in range(N):
+        later = B
+        for t in range(s, N):
+            total += (1.0 if t == s else 2.0) * float(torch.trace(Sigma @ later))
+            later = contraction @ later
+        B = matrix_recursion(Sigma, B, noise, [(gamma, 1)])
+    return total / N**2
+
+
+def noise_profile(h: Float[Tensor, "..."], phases: int = 64) -> Float[Tensor, "..."]:
+    """phi(h) = sum_l g(2^-l h), g(h) = h/2 (e^(-2h) - e^(-4h)): N_eff times the label noise left in a direction.
+
+    h = N_eff gamma mu is the direction's eigenvalue in units of 1 / (N_eff gamma). Limit of many steps.
+    """
+    scaled = h[..., None] * 2.0 ** -torch.arange(phases, dtype=torch.float64)
+    return (scaled / 2 * (torch.exp(-2 * scaled) - torch.exp(-4 * scaled))).sum(-1)
+
+
+def variance_constant(a: float) -> float:
+    """C in Var ~ C (N_eff gamma)^(1/a) / N_eff: the integral of phi(x^-a) over x > 0, for mu_j = j^-a, a > 1."""
+    a = _check.real("a", a, above=1.0)
+    half = 2.0 ** (1 / a - 1)
+    return math.gamma(1 - 1 / a) * half * (1 - half) / (2 * a * (1 - 2.0 ** (-1 / a)))
+
+
+def bias_constant(a: float, b: float) -> float:
+    """C in Bias ~ C (N_eff gamma)^(-(b-1)/a): the integral of x^-b exp(-4 x^-a) over x > 0; a > 1, b > 1."""
+    a = _check.real("a", a, above=1.0)
+    power = (_check.real("b", b, above=1.0) - 1) / a
+    return math.gamma(power) / a * 4.0**-power
+
+
+def remainder_scale(problem: Problem, N: int, gamma: float) -> float:
+    """|v*_head|^2 / (N_eff gamma) + |v*_tail|^2_Sigma, averaged over the prior; head: mu_i >= 1 / (N_eff gamma)."""
+    mu, beta0 = problem.eigenvalues, problem.initial_error
+    learned = effective_samples(N) * gamma
+    return float(torch.where(mu * learned >= 1, beta0 / learned, mu * beta0).sum())
+
+
+def instance_ratios(problem: Problem, N: int, gamma: float) -> dict[str, float]:
+    """What the two "up to constants" of the instance-wise theorem are worth for one problem, N and gamma.
+
+    variance   Var N_eff / D_eff, Var the variance at unit noise
+    remainder  (bias - mean bias) N_eff / (D_eff remainder_scale), bias that of the exact recursion
+    head       N_eff gamma mu_1, above 1 when at least one direction is learned
+    """
+    risk = exact_risk(problem, N, gamma)
+    per_direction = effective_dimension(problem, N, gamma) / effective_samples(N)
+    remainder = risk.bias - mean_bias(problem, N, gamma)
+    return {
+        "variance": risk.variance / (problem.noise_variance + problem.approximation) / per_direction,
+        "remainder": remainder / (per_direction * remainder_scale(problem, N, gamma)),
+        "head": effective_samples(N) * gamma * float(problem.eigenvalues[0]),
+    }
