@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -386,6 +387,54 @@ def test_width_is_enough_for_coverage():
         assert ((np.abs(counts - mean) > alpha * mean).any(axis=1)).mean() <= 0.1
 
 
+# Measurements
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_ideal_margins_are_those_of_the_network_itself(k):
+    g = generator(k)
+    W, a = (torch.randint(0, 2, s, generator=g).double() * 2 - 1 for s in ((40, k), (40,)))
+    good = parity.good_neurons(W, a, range(k))
+    W, a, X = W[good], a[good], parity.all_inputs(k)
+    y = X.prod(dim=1)
+    counts = parity.coverage(W, a, range(k))
+    margins = parity.ideal_margins(counts, k)
+    torch.testing.assert_close(margins / len(W), parity.margin(W, a, X, y, k), rtol=1e-12, atol=1e-12)
+    right = (parity.predict(W, a, X, k) == y).double() + (parity.predict(W, a, X, k) == 0).double() / 2
+    assert parity.ideal_accuracy(counts, k) == pytest.approx(float(right.mean()))
+
+
+def test_batch_reaching_finds_a_known_curve_with_its_error():
+    def law(batch):
+        return [parity.sign_probability(3, 20, 0.6, batch)] * 4
+
+    found, error = parity.batch_reaching(0.95, law)
+    assert found == pytest.approx(parity.batch_for_sign(3, 20, 0.6, 0.95), rel=1e-6)
+    assert error == pytest.approx(0, abs=1e-6)
+    rng = np.random.default_rng(0)
+    found, error = parity.batch_reaching(
+        0.95, lambda batch: rng.binomial(200, parity.sign_probability(3, 20, 0.6, batch), 16) / 200
+    )
+    assert abs(found - parity.batch_for_sign(3, 20, 0.6, 0.95)) < 4 * error
+    assert parity.batch_reaching(0.9, lambda batch: [0.95, 0.96], first=7) == (7.0, 0.0)
+
+
+def test_crossing_reads_between_the_points():
+    assert parity.crossing([1, 4, 16], [0.5, 0.8, 1.0], 0.9) == pytest.approx(8)
+    assert parity.crossing([1, 4], [0.9, 1.0], 0.9) == 1
+    assert parity.crossing([1, 4], [0.5, 0.6], 0.9) == math.inf
+
+
+def test_nothing_of_a_gradient_step_is_left_on_the_cpu():
+    """On the meta device, which stands for a GPU: a tensor made on the CPU by mistake would meet the others."""
+    from tenpapers.parity import _network, _train
+
+    W, a, X = torch.ones(5, 4, device="meta"), torch.ones(5, device="meta"), torch.ones(7, 4, device="meta")
+    assert _network.gradient_sum(W.T, X, torch.ones(7, device="meta"), 5).device.type == "meta"
+    assert _train.fraction(torch.ones(0, dtype=torch.bool, device="meta")).device.type == "meta"
+    assert a.device.type == parity.all_inputs(3, device="meta").device.type == "meta"
+
+
 # Statistical queries
 
 
@@ -535,6 +584,15 @@ BAD = {
 }
 
 
+@pytest.fixture
+def unannotated():
+    """A user without a type checker: annotations are not looked at, the library's own words come through."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unannotated")
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_in_one_sentence(case):
     call, error, words = BAD[case]

@@ -7,6 +7,7 @@ f(W, x) = sum_r a_r <w_r, x>^k with m hidden neurons, W of shape (m, d), output 
 from ._baselines import Baseline, train_relu
 from ._data import all_inputs, sample
 from ._gf2 import solve_gf2
+from ._measure import batch_reaching, crossing, ideal_accuracy, ideal_margins, sign_agreement
 from ._network import (
     accuracy,
     coverage,
@@ -43,12 +44,16 @@ __all__ = [
     "all_inputs",
     "bad_neuron",
     "batch_for_sign",
+    "batch_reaching",
     "coverage",
+    "crossing",
     "dead_zone_sign",
     "good_neurons",
     "gradient",
     "greedy_game",
     "guarantee",
+    "ideal_accuracy",
+    "ideal_margins",
     "margin",
     "noise_tolerance",
     "population_gradient",
@@ -57,6 +62,7 @@ __all__ = [
     "rademacher_moment",
     "read_support",
     "sample",
+    "sign_agreement",
     "sign_probability",
     "solve_gf2",
     "train",

@@ -71,9 +71,15 @@ def tensor(name: str, value: Any, ndim: int) -> Tensor:
         raise TypeError(f"{name} must be float32 or float64 (the power k magnifies rounding), got {value.dtype}")
     if value.ndim != ndim or value.numel() == 0:
         raise ValueError(f"{name} must have {ndim} dimensions, none of them empty, got shape {tuple(value.shape)}")
-    if not bool(torch.isfinite(value).all()):
+    if not finite(value):
         raise ValueError(f"{name} must hold finite numbers only, got {int((~torch.isfinite(value)).sum())} others")
     return value
+
+
+def finite(value: Tensor) -> bool:
+    """Whether every entry is finite: least and largest are (NaN spreads to both), in one pass without a copy."""
+    least, largest = value.aminmax()
+    return bool(torch.isfinite(least) & torch.isfinite(largest))
 
 
 def alike(**tensors: Tensor) -> None:

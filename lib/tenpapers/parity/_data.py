@@ -1,5 +1,7 @@
 """Samples of a sparse parity."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,7 +12,7 @@ from . import _check
 def sample(
     batch: int,
     d: int,
-    support: tuple[int, ...] | list[int],
+    support: Sequence[int],
     generator: torch.Generator,
     flip: float = 0.0,
     dtype: torch.dtype = torch.float32,

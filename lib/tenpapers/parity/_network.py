@@ -1,6 +1,7 @@
 """The network f(W, x) = sum_r a_r <w_r, x>^k: gradient, prediction, and what its neurons have learned."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -27,7 +28,7 @@ def gradient(
     y = _check.labels(y, X)
     k = _check.degree(k, W.shape[1])
     G = gradient_sum(W.T.contiguous(), X, y, k).T * (a[:, None] * (k / X.shape[0]))
-    if not bool(torch.isfinite(G).all()):
+    if not _check.finite(G):
         raise ArithmeticError(f"the gradient overflows {G.dtype}: the weights reach {W.abs().max():.3g} with k = {k}")
     return G
 
@@ -38,13 +39,14 @@ def gradient_sum(WT: Tensor, X: Tensor, y: Tensor, k: int) -> Tensor:
     block = X.new_empty(rows, WT.shape[1])
     power = torch.empty_like(block)
     total = X.new_zeros(X.shape[1], WT.shape[1])
-    yX = X * y[:, None]
+    yx = X.new_empty(rows, X.shape[1])
     for start in range(0, X.shape[0], rows):
         x = X[start : start + rows]
         Z, P = block[: len(x)], power[: len(x)]
         torch.mm(x, WT, out=Z)  # (rows, m)
         integer_power(Z, k - 1, P)
-        total.addmm_(yX[start : start + rows].T, P)
+        torch.mul(x, y[start : start + rows, None], out=yx[: len(x)])
+        total.addmm_(yx[: len(x)].T, P)
     return total
 
 
@@ -56,7 +58,7 @@ def integer_power(Z: Tensor, n: int, out: Tensor) -> None:
 
 
 def population_gradient(
-    W: Float[Tensor, "m d"], a: Float[Tensor, " m"], support: tuple[int, ...] | list[int], k: int
+    W: Float[Tensor, "m d"], a: Float[Tensor, " m"], support: Sequence[int], k: int
 ) -> Float[Tensor, "m d"]:
     """The expectation of `gradient` over fresh noiseless samples, in closed form.
 
@@ -99,7 +101,7 @@ def outputs(W: Tensor, a: Tensor, X: Tensor, k: int) -> Tensor:
         integer_power(Z, k, P)
         found.append(P @ a)
     f = torch.cat(found)
-    if not bool(torch.isfinite(f).all()):
+    if not _check.finite(f):
         raise ArithmeticError(f"the output overflows {f.dtype}: the weights reach {W.abs().max():.3g} with k = {k}")
     return f
 
@@ -125,7 +127,7 @@ def margin(
 def accuracy(
     W: Float[Tensor, "m d"],
     a: Float[Tensor, " m"],
-    support: tuple[int, ...] | list[int],
+    support: Sequence[int],
     k: int,
     inputs: int,
     generator: torch.Generator,
@@ -145,16 +147,14 @@ def accuracy(
     return right / inputs
 
 
-def good_neurons(W: Float[Tensor, "m d"], a: Float[Tensor, " m"], support: tuple[int, ...] | list[int]) -> Tensor:
+def good_neurons(W: Float[Tensor, "m d"], a: Float[Tensor, " m"], support: Sequence[int]) -> Tensor:
     """Whether a_r = prod_{j in support} sign(w_{r,j}), shape (m,), bool. A feature weight of 0 makes no good neuron."""
     W, a = _check.network(W, a)
     chosen = list(_check.support(support, W.shape[1]))
     return torch.sign(W[:, chosen]).prod(dim=1) == a
 
 
-def coverage(
-    W: Float[Tensor, "m d"], a: Float[Tensor, " m"], support: tuple[int, ...] | list[int]
-) -> Int[Tensor, " patterns"]:
+def coverage(W: Float[Tensor, "m d"], a: Float[Tensor, " m"], support: Sequence[int]) -> Int[Tensor, " patterns"]:
     """Number of good neurons with each of the 2^k sign patterns on the support, k = |support|.
 
     Patterns are in the order of itertools.product([-1, 1], repeat=k), coordinates in the order of `support`.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -59,7 +60,7 @@ def train(
     steps: int,
     eta: float,
     rho: float,
-    support: tuple[int, ...] | list[int] | None = None,
+    support: Sequence[int] | None = None,
     seed: int = 0,
     update: Literal["sign", "sgd"] = "sign",
     scale: float = 1.0,
@@ -102,11 +103,11 @@ def train(
     past = [W] if history else []
     for step in range(1, steps + 1):
         G = _fresh_gradient(W, a, chosen, k, batch, flip, R, generator)
-        if not bool(torch.isfinite(G).all()):
+        if not _check.finite(G):
             raise DivergenceError(step, f"the gradient overflows {dtype}; the weights reach {W.abs().max():.3g}")
         push = dead_zone_sign(G, rho) if update == "sign" else G * (scale / math.factorial(k))
         new = (1 - eta) * W + eta * push
-        if not bool(torch.isfinite(new).all()):
+        if not _check.finite(new):
             raise DivergenceError(step, f"the weights overflow {dtype}; they reached {W.abs().max():.3g} before")
         watch.record(W, torch.sign(push), new)
         W = new
@@ -186,7 +187,7 @@ def fraction(truths: Tensor) -> Tensor:
 def population_path(
     W: Float[Tensor, "m d"],
     a: Float[Tensor, " m"],
-    support: tuple[int, ...] | list[int],
+    support: Sequence[int],
     steps: int,
     eta: float,
     rho: float,
@@ -205,7 +206,7 @@ def population_path(
     for step in range(1, steps + 1):
         G = population_gradient(W, a, chosen, k)
         W = (1 - eta) * W + eta * (dead_zone_sign(G, rho) if update == "sign" else G * (scale / math.factorial(k)))
-        if not bool(torch.isfinite(W).all()):
+        if not _check.finite(W):
             raise DivergenceError(step, f"the population weights overflow {W.dtype}")
         path.append(W)
     return torch.stack(path)

@@ -1,0 +1,89 @@
+"""Measurements that the experiments repeat: sign agreement, crossings, and what a set of counts can classify."""
+
+import math
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import _check
+from ._data import all_inputs, sample, signs
+from ._network import dead_zone_sign, gradient, population_gradient
+
+
+def sign_agreement(
+    k: int, d: int, rho: float, batch: int, neurons: int, generator: torch.Generator, flip: float = 0.0
+) -> float:
+    """Fraction of feature gradients whose thresholded sign is right at the first step, over `neurons` fresh neurons.
+
+    One fresh batch, support 0..k-1; right means the sign of the population gradient. On the generator's device.
+    """
+    d = _check.integer("d", d, 1)
+    k, neurons = _check.degree(k, d), _check.integer("neurons", neurons, 1)
+    rho = _check.real("rho", rho, minimum=0.0, below=float(math.factorial(k)))
+    W = signs((neurons, d), generator, torch.float32)
+    a = signs((neurons,), generator, torch.float32)
+    X, y = sample(batch, d, range(k), generator, flip)
+    S = dead_zone_sign(gradient(W, a, X, y, k), rho)[:, :k]
+    return float((torch.sign(population_gradient(W, a, range(k), k))[:, :k] == S).double().mean())
+
+
+def batch_reaching(p: float, fractions: Callable[[int], Sequence[float]], first: int = 8) -> tuple[float, float]:
+    """The batch at which the mean of `fractions(batch)` reaches p in (1/2, 1), and its standard error.
+
+    The batch is doubled from `first` until the mean exceeds p; between the last two sizes the squared normal quantile
+    is taken as linear in the batch. The error comes from leaving out one fraction (one seed) at a time.
+    """
+    p = _check.real("p", p, above=0.5, below=1.0)
+    batch, before = _check.integer("first", first, 1), None
+    while (now := np.asarray(fractions(batch), dtype=float)).mean() < p:
+        before, batch = now, 2 * batch
+        if batch > 2**40:
+            raise ValueError(f"the fraction stays below {p} up to a batch of {batch // 2}")
+    if before is None:
+        return float(batch), 0.0
+    n = len(now)
+
+    def position(low: float, high: float) -> float:
+        z = [NormalDist().inv_cdf(min(max(q, 0.5 + 1e-6), 1 - 1e-9)) ** 2 for q in (low, p, high)]
+        return batch / 2 * (1 + (z[1] - z[0]) / (z[2] - z[0]))
+
+    whole = position(before.mean(), now.mean())
+    left_out = [
+        position((before.sum() - before[i]) / (n - 1), (now.sum() - now[i]) / (n - 1)) for i in range(n) if n > 1
+    ]
+    error = math.sqrt((n - 1) / n * sum((x - np.mean(left_out)) ** 2 for x in left_out)) if n > 1 else 0.0
+    return whole, error
+
+
+def crossing(x: Sequence[float], y: Sequence[float], level: float) -> float:
+    """Where y, read along increasing x, first reaches `level` (linear in log x); infinity where it never does."""
+    if len(x) != len(y) or not len(x) or min(x) <= 0:
+        raise ValueError(f"x and y must be equally long and x positive, got {len(x)} and {len(y)} entries")
+    if y[0] >= level:
+        return float(x[0])
+    for i in range(1, len(x)):
+        if y[i] >= level:
+            share = (level - y[i - 1]) / (y[i] - y[i - 1])
+            return float(math.exp(math.log(x[i - 1]) + share * math.log(x[i] / x[i - 1])))
+    return math.inf
+
+
+def ideal_margins(counts: Tensor, k: int) -> Tensor:
+    """y f / k! on each of the 2^k patterns of x_A, for a network of `counts[b]` good neurons b and no noise.
+
+    counts as `coverage` gives them, shape (..., 2^k); so is the result: sum_b counts_b pi(b) pi(x) <b, x>^k / k!.
+    """
+    k = _check.integer("k", k, 1, 12)
+    if counts.shape[-1] != 2**k:
+        raise ValueError(f"counts must hold 2^k = {2**k} patterns, got {counts.shape[-1]}")
+    b = all_inputs(k, device=counts.device)
+    outputs = b.prod(dim=1)[:, None] * b.prod(dim=1) * (b @ b.T) ** k  # (pattern b, input x)
+    return counts.double() @ outputs / math.factorial(k)
+
+
+def ideal_accuracy(counts: Tensor, k: int) -> Tensor:
+    """Fraction of inputs that such a network gets right, an output of 0 counted as one half; shape (...,)."""
+    return (torch.sign(ideal_margins(counts, k)) + 1).mean(dim=-1) / 2
