@@ -368,13 +368,12 @@ def test_the_main_theorem_run_to_the_letter():
     sizes = parity.guarantee(d, k, 0.1, 0.1, eta, rho)
     assert sizes.samples == sizes.batch * sizes.steps
     rng, X = np.random.default_rng(0), parity.all_inputs(d)
-    y = X[:, :k].prod(dim=1)
     W, a = (torch.from_numpy(rng.choice([-1.0, 1.0], s)) for s in ((sizes.m, d), (sizes.m,)))
     for _ in range(sizes.steps):
-        weight = torch.from_numpy(rng.multinomial(sizes.batch, np.full(2**d, 2.0**-d)) * (2.0**d / sizes.batch))
-        G = parity.gradient(W, a, X, y * weight, k)
+        G = parity.counted_gradient(W, a, range(k), k, sizes.batch, rng)
         assert (G - parity.population_gradient(W, a, range(k), k)).abs().max() <= sizes.tolerance
         W = (1 - eta) * W + eta * parity.dead_zone_sign(G, rho)
+    y = X[:, :k].prod(dim=1)
     assert (parity.margin(W, a, X, y, k) >= 0.25).double().mean() >= 0.9
 
 
@@ -417,6 +416,15 @@ def test_batch_reaching_finds_a_known_curve_with_its_error():
     )
     assert abs(found - parity.batch_for_sign(3, 20, 0.6, 0.95)) < 4 * error
     assert parity.batch_reaching(0.9, lambda batch: [0.95, 0.96], first=7) == (7.0, 0.0)
+
+
+def test_counted_batches_have_the_mean_and_spread_of_drawn_ones():
+    W, a = network(3, 5)
+    rng, g, batch = np.random.default_rng(0), generator(1), 300
+    counted = torch.stack([parity.counted_gradient(W, a, (0, 1), 2, batch, rng) for _ in range(400)])
+    drawn = torch.stack([parity.gradient(W, a, *parity.sample(batch, 5, (0, 1), g, dtype=F64), 2) for _ in range(400)])
+    assert ((counted.mean(0) - drawn.mean(0)).abs() <= 5 * (drawn.var(0) / 200).sqrt()).all()
+    torch.testing.assert_close(counted.std(0), drawn.std(0), rtol=0.25, atol=1e-3)
 
 
 def test_crossing_reads_between_the_points():

@@ -7,7 +7,7 @@ f(W, x) = sum_r a_r <w_r, x>^k with m hidden neurons, W of shape (m, d), output 
 from ._baselines import Baseline, train_relu
 from ._data import all_inputs, sample
 from ._gf2 import solve_gf2
-from ._measure import batch_reaching, crossing, ideal_accuracy, ideal_margins, sign_agreement
+from ._measure import batch_reaching, counted_gradient, crossing, ideal_accuracy, ideal_margins, sign_agreement
 from ._network import (
     accuracy,
     coverage,
@@ -45,6 +45,7 @@ __all__ = [
     "bad_neuron",
     "batch_for_sign",
     "batch_reaching",
+    "counted_gradient",
     "coverage",
     "crossing",
     "dead_zone_sign",

@@ -87,3 +87,17 @@ def ideal_margins(counts: Tensor, k: int) -> Tensor:
 def ideal_accuracy(counts: Tensor, k: int) -> Tensor:
     """Fraction of inputs that such a network gets right, an output of 0 counted as one half; shape (...,)."""
     return (torch.sign(ideal_margins(counts, k)) + 1).mean(dim=-1) / 2
+
+
+def counted_gradient(
+    W: Tensor, a: Tensor, support: Sequence[int], k: int, batch: int, rng: np.random.Generator
+) -> Tensor:
+    """`gradient` on `batch` fresh samples, however many: the counts of the 2^d inputs are drawn, not the samples.
+
+    Exact in distribution (multinomial counts); d <= 16 and batch < 2^62. W (m, d) in float64.
+    """
+    d, batch = _check.integer("d", W.shape[1], 1, 16), _check.integer("batch", batch, 1, 2**62)
+    X = all_inputs(d, W.dtype, W.device)
+    counts = rng.multinomial(batch, np.full(2**d, 2.0**-d))
+    weight = torch.as_tensor(counts * (2.0**d / batch), dtype=W.dtype, device=W.device)
+    return gradient(W, a, X, X[:, list(_check.support(support, d))].prod(dim=1) * weight, k)
