@@ -22,7 +22,7 @@ test: .venv/installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	cd lib && ../$(PY) -m mypy
-	$(PY) -m pytest tests
+	$(PY) -m pytest -n auto --dist loadfile
 
 bench: .venv/installed
 	$(PY) -m pytest benchmarks

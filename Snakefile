@@ -32,12 +32,28 @@ def markers(jobs):
     return [str(job.marker) for job in jobs]
 
 
-def cores(wildcards):
-    """Waiting notebooks share the cores; a run with a GPU has this machine to itself."""
+def asks(name, factor=1):
+    """What a job's run asks for, as Snakemake's resources are counted."""
+    return lambda wildcards: int(factor * JOBS[wildcards.path].resources[name])
+
+
+def cores_here(wildcards):
+    """On this machine the waiting notebooks share the cores; a run with a GPU has the machine to itself."""
     job = JOBS[wildcards.path]
     if job in BOOK:
-        return max(1, (workflow.cores or 1) // max(1, len(WAITING)))
-    return workflow.cores if workflow.local_exec and job.resources["gpus"] else int(job.resources["cpus"])
+        return max(1, workflow.cores // max(1, len(WAITING)))
+    return workflow.cores if job.resources["gpus"] else int(job.resources["cpus"])
+
+
+def cores_used(wildcards, threads):
+    """On a cluster's node a run has the cores that it asked for, however many this machine has."""
+    return threads if workflow.local_exec else asks("cpus")(wildcards)
+
+
+localrules:
+    book,
+    html,
+    full,
 
 
 rule book:
@@ -61,13 +77,16 @@ rule execute:
         "_build/done/{path}",
     wildcard_constraints:
         path="(smoke|quick|full)/.+",
-    threads: cores
+    threads: cores_here
     resources:
-        gpu=lambda wildcards: int(JOBS[wildcards.path].resources["gpus"]),
-        mem_mb=lambda wildcards: int(1000 * JOBS[wildcards.path].resources["memory_gb"]),
-        runtime=lambda wildcards: max(1, int(60 * JOBS[wildcards.path].resources["hours"])),
+        cpus_per_task=asks("cpus"),
+        gpu=asks("gpus"),
+        mem_mb=asks("memory_gb", 1000),
+        runtime=asks("hours", 60),
+    params:
+        cores=cores_used,
     shell:
-        "exec {sys.executable:q} tools/execute.py {input:q} --threads {threads}"
+        "exec {sys.executable:q} tools/execute.py {input:q} --threads {params.cores}"
 
 
 rule full:

@@ -136,6 +136,12 @@ def make_book(root: Path) -> Path:
     return root
 
 
+def copy_book(root: Path) -> Path:
+    """Copy the real book, without what is built, into the new folder `root`."""
+    built = ("_build", ".venv", ".git", ".snakemake", ".*_cache", "__pycache__", "*.egg-info", ".ipynb_checkpoints")
+    return shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*built))
+
+
 def environment(root: Path, **more: str) -> dict[str, str]:
     """The environment of a program that works in the miniature book with its own library."""
     own = {"PYTHONPATH": str(root / "lib"), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(root / ".cache")}

@@ -278,6 +278,35 @@ def test_a_partial_run_says_what_it_leaves_out(book):
     assert (found["C1"].status, found["C2"].status) == ("holds", "not run")
 
 
+def test_a_partial_run_leaves_claims_out_by_name(book):
+    write_claims(book, CLAIM, CLAIM | {"id": "C2"})
+    with pytest.raises(ledger.LedgerError, match="without overrides checks every claim; it cannot leave out C2"):
+        begin().leave_out(["C2"], "not asked for")
+    run = begin(overrides={"n": 7})
+    with pytest.raises(ledger.LedgerError, match="did you mean 'C2'"):
+        run.leave_out(["C22"], "not asked for")
+    run.leave_out(["C2"], "not asked for")
+    with pytest.raises(ledger.LedgerError, match="no cell checked C1"):
+        run.finish()
+    run.claim("C1", 4, expected=4, tolerance=0)
+    run.finish()
+    assert json.loads((run.folder / "provenance.json").read_text())["left_out"] == {"C2": "not asked for"}
+
+
+def test_an_archived_partial_run_says_nothing_of_what_it_left_out(book):
+    write_claims(book, CLAIM | {"scales": ["full"]}, CLAIM | {"id": "C2", "scales": ["full"]})
+    git(book, "commit", "-qam", "claims")
+    run = begin("full", device="auto", overrides={"n": 7})
+    run.leave_out(["C2"], "not asked for")
+    run.claim("C1", 4, expected=4, tolerance=0)
+    run.finish()
+    ledger.archive(run.folder, book, "part")
+    assert {id: v.status for id, v in ledger.verdicts(book, "scaling", "full").items()} == {
+        "C1": "holds",
+        "C2": "not run",
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -483,6 +512,17 @@ def test_map_resumes_after_a_kill_with_the_same_result(book):
     assert attempt(-1).returncode == 0
     assert json.loads((folder / "provenance.json").read_text())["resumed_pieces"] == 0
     assert (folder / "tables/mc.csv").read_bytes() == resumed
+
+
+def test_a_training_has_a_folder_of_its_own_until_the_run_ends(book):
+    run = begin(device="auto")
+    folder = run.checkpoints("transformer")
+    assert folder.is_dir()
+    assert begin(device="auto").checkpoints("transformer") == folder
+    assert begin(seed=1).checkpoints("transformer") != folder
+    run.claim("C1", 4, expected=4, tolerance=0)
+    run.finish()
+    assert not folder.exists()
 
 
 def test_a_damaged_piece_is_named_and_computed_again(book):

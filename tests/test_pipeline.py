@@ -206,6 +206,20 @@ def test_a_lost_result_is_made_again(book: Path) -> None:
     assert values(book, "alpha") == before
 
 
+def test_plain_papermill_runs_a_notebook(book: Path) -> None:
+    """As someone does who knows papermill, from the book's folder: the same results, under the same key."""
+    before = values(book, "beta")
+    shutil.rmtree(book / "_build/results/beta")
+    words = ["-m", "papermill", "chapters/beta/experiments.ipynb", "out.ipynb", "-p", "scale", "quick"]
+    env = miniature.environment(book)
+    ended = subprocess.run([sys.executable, *words], cwd=book, env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert values(book, "beta") == before
+    again = miniature.snakemake(book, DONE["beta"])
+    assert "executing, because its executed notebook is missing" in again.stderr
+    assert values(book, "beta") == before
+
+
 def test_a_foreign_kernel_does_not_win(book: Path, tmp_path: Path) -> None:
     kernel = tmp_path / "jupyter/kernels/python3"
     kernel.mkdir(parents=True)
@@ -313,6 +327,7 @@ DAMAGED = [
     ("chapters/alpha/claims.yaml", "claims: [", "chapters/alpha/claims.yaml is damaged: it is not valid YAML"),
     ("chapters/alpha/claims.yaml", "claims: {}", "chapters/alpha/claims.yaml is damaged: it must hold a list"),
     ("_toc.yml", "root: [", "_toc.yml is damaged"),
+    ("_toc.yml", "root: intr", "_toc.yml lists intr, and there is no intr.md or intr.ipynb."),
     ("chapters/alpha/experiments.ipynb", "{", "chapters/alpha/experiments.ipynb is damaged"),
     ("_build/results/alpha/quick/experiments/provenance.json", "{", "experiments/provenance.json is damaged"),
     ("_build/results/alpha/quick/experiments/verdicts.json", "", "experiments/verdicts.json is damaged"),

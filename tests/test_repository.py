@@ -285,6 +285,14 @@ def test_every_rule_has_a_planted_mistake(book: Path) -> None:
     assert noticing == set(check_repository.RULES)
 
 
+def test_the_book_may_name_its_own_address(book: Path) -> None:
+    address = "ht" + "tps://git.example/someone/book"
+    (book / "intro.md").write_text((book / "intro.md").read_text() + f"\n{address}/issues\n")
+    assert any("names the address git.example/someone/book" in sentence for sentence in check_repository.problems())
+    (book / "_config.yml").write_text(f"repository:\n  url: {address}\n")
+    assert check_repository.problems() == []
+
+
 def test_ignored_files_are_not_looked_at(book: Path) -> None:
     subprocess.run(["git", "init", "-q", str(book)], check=True)
     (book / ".gitignore").write_text("big.bin\n")

@@ -72,7 +72,7 @@ def shown_run(root: Path, slug: str, notebook: str) -> tuple[str, ledger.Finishe
 
 
 def measured(check: dict[str, Any]) -> str:
-    """One check's measured value, with its spread and its note."""
+    """One check's measured value, with its spread and its note, in plain words as the notebook shows them."""
     words = {True: "true", False: "false"}.get(check["measured"], "") if isinstance(check["measured"], bool) else ""
     words = words or ledger.number(check["measured"])
     if check["spread"] is not None:
@@ -227,7 +227,7 @@ class Claims(BookDirective):
         source = paragraph(*self.words(f"{claim.source}; {claim.kind}"), classes=["book-quiet"])
         scale = next((s for s in ("quick", "full", "smoke") if verdicts[s].checks), "quick")
         expected = claim.expect.get(scale) or next(iter(claim.expect.values()))
-        found = [paragraph(*self.words(line)) for line in lines_of(verdicts[scale])]
+        found = [paragraph(text(line)) for line in lines_of(verdicts[scale])]
         if not found:
             found = [paragraph(text("not run", "book-quiet"))]
         elif scale != "quick":
@@ -281,6 +281,8 @@ class Expectations(BookDirective):
     def value(self, claim: ledger.Claim, scale: str) -> Cell:
         if scale not in claim.expect:
             return [paragraph(text("not required", "book-quiet"))]
+        if claim.expect[scale] == "not checked":
+            return [paragraph(text("not checked", "book-quiet"))]
         note = [] if scale in claim.scales else [text(" (need not hold)", "book-quiet")]
         return [paragraph(*self.words(claim.expect[scale]), *note)]
 
@@ -316,7 +318,7 @@ class Scoreboard(BookDirective):
     def cell(self, verdict: ledger.Verdict) -> Cell:
         return [
             paragraph(verdict_node(verdict.status)),
-            *(paragraph(*self.words(line), classes=["book-quiet"]) for line in lines_of(verdict)),
+            *(paragraph(text(line), classes=["book-quiet"]) for line in lines_of(verdict)),
         ]
 
 
@@ -468,7 +470,8 @@ def without_addresses(app: Sphinx, config: Config) -> None:
     if config.html_theme_options.get("repository_url"):
         config.html_theme_options["use_repository_button"] = True
         config.html_theme_options.setdefault("launch_buttons", {})["colab_url"] = "https://colab.research.google.com"
-    for listeners in app.events.listeners.values():
+    for event in ("env-before-read-docs", "doctree-resolved"):
+        listeners = app.events.listeners.get(event, [])
         listeners[:] = [one for one in listeners if one.handler.__module__ != "sphinx_thebe"]
 
 

@@ -41,7 +41,7 @@ HOSTS = (  # the only addresses that files may name: papers, licenses, Colab, sc
     "localhost",
     "127.0.0.1",
 )
-HOOKS = ("github.com/pre-commit/", "github.com/astral-sh/")  # where pre-commit itself gets its hooks
+BUILT = {"_build", "__pycache__", ".venv", ".git", ".snakemake", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 TEXTS = (".md", ".ipynb", ".py", ".yml", ".yaml", ".toml", ".txt", ".lock", ".cff", ".bib", ".css", ".js", ".sh", "")
 
 Cell = dict[str, Any]
@@ -58,7 +58,7 @@ def files() -> list[Path]:
         found = [Path(name) for name in listed.stdout.split("\0") if name]
     else:
         found = [path.relative_to(pipeline.ROOT) for path in pipeline.ROOT.rglob("*")]
-        found = [path for path in found if not {"_build", ".venv", "__pycache__"}.intersection(path.parts)]
+        found = [path for path in found if not BUILT.intersection(path.parts)]
     return sorted(path for path in set(found) if (pipeline.ROOT / path).is_file())
 
 
@@ -136,15 +136,23 @@ def no_large_files() -> Iterator[str]:
 
 
 def no_unknown_addresses() -> Iterator[str]:
-    """A page must read without a network, and no address is invented: few hosts may be named at all."""
+    """A page must read without a network, and no address is invented: few hosts may be named, and the book's own."""
+    own = book_address()
     for path in files():
         if path.suffix not in TEXTS:
             continue
         text = (pipeline.ROOT / path).read_text(encoding="utf-8", errors="replace")
         for host, rest in re.findall(r"(?:https?|ssh|git)://([\w.\-@:]+)(/[\w.\-/]*)?", text):
             bare = host.rpartition("@")[2].split(":")[0].removeprefix("www.").rstrip(".")
-            if bare not in HOSTS and not f"{bare}{rest}".startswith(HOOKS):
+            if bare not in HOSTS and not (own and f"{host}{rest}".startswith(own)):
                 yield f"{path} names the address {host}{rest}; allowed are {', '.join(HOSTS)}."
+
+
+def book_address() -> str:
+    """The repository's address as _config.yml sets it, without its scheme; empty while there is none."""
+    path = pipeline.ROOT / "_config.yml"
+    setting = (ledger.read_yaml(path) or {}).get("repository") if path.is_file() else None
+    return str((setting or {}).get("url") or "").rpartition("://")[2].removesuffix(".git").rstrip("/")
 
 
 def sound_notebooks() -> Iterator[str]:

@@ -158,6 +158,14 @@ def pages() -> list[str]:
     return found
 
 
+def page_file(page: str) -> Path:
+    """The file of a page that _toc.yml lists, relative to the book."""
+    for end in (".md", ".ipynb"):
+        if (ROOT / f"{page}{end}").is_file():
+            return Path(f"{page}{end}")
+    raise Refused(f"_toc.yml lists {page}, and there is no {page}.md or {page}.ipynb.")
+
+
 def chapters() -> list[str]:
     """Slugs of the chapters that the book lists, in order."""
     parts = [Path(page).parts for page in pages()]
@@ -175,10 +183,10 @@ def check_library() -> None:
 
 def book_jobs() -> list[Job]:
     """One job per notebook of the book, at the quick scale; a damaged claims.yaml is refused here, before any runs."""
+    files = [page_file(page) for page in pages()]
     for slug in chapters():
         ledger.load_claims(ROOT, slug)
-    found = [Path(page) for page in pages() if (ROOT / f"{page}.ipynb").is_file()]
-    return [job(page.parent.name, page.name) for page in found]
+    return [job(path.parent.name, path.stem) for path in files if path.suffix == ".ipynb"]
 
 
 def full_jobs(slug: str, run: str = "", scale: str = "full") -> list[Job]:

@@ -45,9 +45,7 @@ def assemble() -> None:
     wanted: dict[Path, str | bytes] = {}
     jobs = {job.source: job for job in pipeline.book_jobs()}
     for page in pipeline.pages():
-        path = next((Path(f"{page}{end}") for end in (".md", ".ipynb") if (ROOT / f"{page}{end}").is_file()), None)
-        if path is None:
-            raise pipeline.Refused(f"_toc.yml lists {page}, and there is no {page}.md or {page}.ipynb.")
+        path = pipeline.page_file(page)
         wanted[path] = assembled(jobs[path]) if path in jobs else (ROOT / path).read_bytes()
     config = ledger.read_yaml(ROOT / "_config.yml")
     config["execute"] = {**config.get("execute", {}), "execute_notebooks": "off"}

@@ -240,7 +240,7 @@ class Run:
         result does not depend on where it was interrupted. Items and results are made of numbers, strings, lists,
         dictionaries, arrays and tensors.
         """
-        folder = make_folder(self._checkpoints / name)
+        folder = self.checkpoints(name)
         results: list[Any] = []
         for position, item in enumerate(tqdm(list(items), desc=name, leave=False, mininterval=1.0)):
             path = folder / f"{position:06d}.json"
@@ -253,6 +253,13 @@ class Run:
                 self._resumed += 1
             results += piece
         return results
+
+    def checkpoints(self, name: str) -> Path:
+        """A folder of this run's own for the checkpoints of a training (`training.train(folder=...)`).
+
+        It belongs to the run's key: a run of other inputs does not see it. `finish()` removes it.
+        """
+        return make_folder(self._checkpoints / name)
 
     def reported(self) -> pd.DataFrame:
         """The numbers that the paper reports: data/reported/<slug>.csv, which the notebook must declare."""

@@ -113,7 +113,7 @@ def exact_risk(problem: Problem, N: SupportsIndex, gamma: float, base: float = 2
     steps (`geometric_schedule`); base > 1. Costs one decomposition per phase, whatever N.
     Raises ValueError when gamma is not below the stability edge, which it states, or another argument is out of range.
     """
-    return risk_curve(problem, [N], gamma, base, batch)[0]
+    return risk_curve(problem, [_check.integer("N", N, 1)], gamma, base, batch)[0]
 
 
 def mean_bias(problem: Problem, N: SupportsIndex, gamma: float, base: float = 2.0) -> float:

@@ -63,6 +63,7 @@ class Experiments:
     log_a: tuple[float, ...] = field(above=1.0, doc="exponents of the logarithmic spectrum")
     log_decades: tuple[int, ...] = field(minimum=1, maximum=250, doc="powers of ten of M for the fixed-point equation")
     step_M: int = field(minimum=4, doc="size of the stepsize sweep's small model; the wide one is 8 times that")
+    step_full_N: int = field(minimum=16, doc="samples that fill the small model, N_eff far above M^1.5")
     step_N: tuple[int, ...] = field(minimum=16, doc="samples of the best-stepsize sweep")
     edge_M: int = field(minimum=2, doc="size of the stability experiment")
     edge_steps: int = field(minimum=100, doc="steps of its recursion")
@@ -116,6 +117,7 @@ EXPERIMENTS = {
         log_a=(2.0,),
         log_decades=(3, 30, 200),
         step_M=8,
+        step_full_N=2**14,
         step_N=(256, 1024),
         edge_M=16,
         edge_steps=3000,
@@ -157,6 +159,7 @@ EXPERIMENTS = {
         log_a=(1.5, 2.0, 3.0),
         log_decades=(3, 6, 12, 25, 50, 100, 200),
         step_M=32,
+        step_full_N=2**20,
         step_N=_powers(8, 18, 2),
         edge_M=64,
         edge_steps=10_000,
@@ -198,11 +201,74 @@ EXPERIMENTS = {
         log_a=(1.5, 2.0, 3.0),
         log_decades=(3, 6, 12, 25, 50, 100, 200),
         step_M=128,
+        step_full_N=2**28,
         step_N=_powers(8, 24, 2),
         edge_M=256,
         edge_steps=100_000,
         batch_M=1024,
         batch_N=(2**12, 2**16, 2**20),
         batch=_powers(0, 10),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """Settings of the derivation's checks. M counts parameters, N steps of SGD; gamma is a first stepsize."""
+
+    M: int = field(minimum=2, maximum=64, doc="parameters of the running example")
+    d: int = field(minimum=64, doc="modes of the running example")
+    N: int = field(minimum=16, doc="steps of the step-by-step recursions")
+    gamma: float = field(above=0.0, below=1.0, doc="first stepsize of the running example")
+    samples: int = field(minimum=1000, doc="samples of a moment")
+    sgd_runs: int = field(minimum=50, doc="runs of SGD per Monte-Carlo mean, in the reduced form and in d dimensions")
+    design_runs: int = field(minimum=50, doc="runs of SGD per design of the features")
+    parts_N: tuple[int, ...] = field(minimum=4, doc="samples of the figure of the parts of the risk")
+    sizes: tuple[int, ...] = field(minimum=8, doc="sizes M of the approximation error and of the spectrum, ascending")
+    modes: int = field(
+        minimum=512, doc="explicit modes of those sketches; the rest through their mean where it matters"
+    )
+    sketches: int = field(minimum=2, doc="sketches per size")
+
+
+DERIVATION = {
+    "smoke": Derivation(
+        M=8,
+        d=64,
+        N=128,
+        gamma=0.1,
+        samples=20_000,
+        sgd_runs=400,
+        design_runs=4000,
+        parts_N=_powers(4, 20, 2),
+        sizes=(16, 32, 64),
+        modes=1024,
+        sketches=2,
+    ),
+    "quick": Derivation(
+        M=16,
+        d=256,
+        N=1024,
+        gamma=0.1,
+        samples=400_000,
+        sgd_runs=2000,
+        design_runs=40_000,
+        parts_N=_powers(4, 40),
+        sizes=(16, 32, 64, 128, 256),
+        modes=4096,
+        sketches=4,
+    ),
+    "full": Derivation(
+        M=32,
+        d=1024,
+        N=16384,
+        gamma=0.1,
+        samples=10_000_000,
+        sgd_runs=10_000,
+        design_runs=1_000_000,
+        parts_N=_powers(4, 60),
+        sizes=(16, 32, 64, 128, 256, 512, 1024, 2048),
+        modes=32768,
+        sketches=8,
     ),
 }
