@@ -4,6 +4,23 @@ import dataclasses
 
 from tenpapers.presets import field
 
+PARTS = {
+    "table": ("C8",),
+    "paths": (),
+    "zone": ("C4",),
+    "width": ("C13",),
+    "signs": ("C6",),
+    "accuracy": ("C14",),
+    "sgd": ("C11", "C12"),
+    "rotation": ("C9",),
+    "flips": ("C15",),
+    "unknown": ("C16",),
+    "elimination": ("C17",),
+    "queries": ("C18",),
+    "relu": ("C19",),
+}
+"""The parts of the experiments' notebook, each with the claims that it checks."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Derivation:
@@ -22,6 +39,7 @@ class Derivation:
 class Experiments:
     """Sizes of the experiments. Lists that belong together have one entry per setting."""
 
+    parts: tuple[str, ...] = field(choices=tuple(PARTS), doc="parts of the notebook to run; the others are left out")
     seeds: int = field(minimum=2, doc="independent networks per setting")
     inputs: int = field(minimum=100, doc="fresh inputs of an accuracy")
     eta: float = field(above=0, below=1, doc="step size")
@@ -84,7 +102,7 @@ DERIVATION = {
 
 EXPERIMENTS = {
     "smoke": Experiments(
-        seeds=2, inputs=500, eta=0.1, steps=20,
+        parts=tuple(PARTS), seeds=2, inputs=500, eta=0.1, steps=20,
         table_k=(2, 3), table_d=(8, 8), table_m=(12, 24), table_batch=(64, 256),
         path_d=8, path_batch=512,
         zone_k=(2,), zone_d=(16,), zone_m=(16,), zone_batch=(128,), zone_rho=(0.0, 0.1, 0.4, 0.95),
@@ -97,12 +115,12 @@ EXPERIMENTS = {
         query_d=8, query_tau=(0.3, 0.5), relu_d=(8, 10), relu_seeds=2, relu_steps=300,
     ),
     "quick": Experiments(
-        seeds=10, inputs=4096, eta=0.1, steps=45,
+        parts=tuple(PARTS), seeds=10, inputs=4096, eta=0.1, steps=45,
         table_k=(2, 3, 4), table_d=(8, 16, 20), table_m=(12, 48, 192), table_batch=(64, 1024, 8000),
         path_d=16, path_batch=4096,
         zone_k=(2, 3), zone_d=(64, 27), zone_m=(32, 96), zone_batch=(1024, 2916),
         zone_rho=(0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95),
-        width_k=(2, 3, 4, 5), width_draws=400, width_m=(8, 16, 32, 64), width_d=(12, 24, 48),
+        width_k=(2, 3, 4, 5), width_draws=400, width_m=(8, 16, 32, 64), width_d=(12, 24, 36),
         sign_k=(2, 3, 4), sign_d2=(16, 32, 64, 128, 256, 512), sign_d3=(12, 18, 27, 40, 60, 90),
         sign_d4=(10, 14, 20, 28, 40), sign_d5=(8, 10), sign_seeds=32,
         accuracy_d2=(32, 64, 128), accuracy_c2=(1.0, 2.0, 4.0, 8.0, 16.0),
@@ -114,7 +132,7 @@ EXPERIMENTS = {
         query_d=11, query_tau=(0.1, 0.15, 0.2, 0.3, 0.4), relu_d=(16, 32, 64), relu_seeds=3, relu_steps=4000,
     ),
     "full": Experiments(
-        seeds=10, inputs=65536, eta=0.1, steps=60,
+        parts=tuple(PARTS), seeds=10, inputs=65536, eta=0.1, steps=60,
         table_k=(2, 3, 4, 5), table_d=(256, 64, 32, 20), table_m=(64, 192, 512, 2048),
         table_batch=(4096, 16384, 262144, 1048576),
         path_d=64, path_batch=65536,
