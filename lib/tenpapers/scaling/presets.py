@@ -229,6 +229,24 @@ class Derivation:
         minimum=512, doc="explicit modes of those sketches; the rest through their mean where it matters"
     )
     sketches: int = field(minimum=2, doc="sketches per size")
+    profile_N: tuple[int, ...] = field(minimum=16, doc="steps of the comparison of the noise profile, step by step")
+    instance_a: tuple[float, ...] = field(above=1.0, doc="spectra of the instance-wise bounds")
+    instance_M: tuple[int, ...] = field(minimum=2, doc="sizes of the instance-wise bounds")
+    instance_N: tuple[int, ...] = field(minimum=16, doc="samples of the instance-wise bounds")
+    instance_shares: tuple[float, ...] = field(
+        above=0.0, maximum=0.25, doc="stepsizes of the instance-wise bounds, as gamma tr(Sigma)"
+    )
+    wide_modes: int = field(minimum=64, doc="modes of the problem without a sketch")
+    wide_N: tuple[int, ...] = field(
+        minimum=256, doc="samples there, ascending; far fewer directions learned than modes"
+    )
+    bounds_M: int = field(minimum=8, doc="size of the sketches that are kept for the bounds of the main law; d = 12 M")
+    ols_M: tuple[int, ...] = field(minimum=2, doc="sizes of the least-squares figure, ascending")
+    ols_N: int = field(minimum=16, doc="its number of samples, above the largest size")
+    beyond_M: int = field(minimum=16, doc="size of the sketches with a source exponent beyond a + 1")
+    log_M: tuple[int, ...] = field(minimum=8, doc="sizes of the sketches of the logarithmic spectrum, ascending")
+    allocation_C: tuple[int, ...] = field(minimum=1024, doc="compute budgets C = M N of the allocation")
+    double_N: int = field(minimum=8, maximum=500, doc="iterates of the average that is summed pair by pair")
 
 
 DERIVATION = {
@@ -244,6 +262,20 @@ DERIVATION = {
         sizes=(16, 32, 64),
         modes=1024,
         sketches=2,
+        profile_N=(16, 31, 64, 100),
+        instance_a=(1.5, 2.0),
+        instance_M=(16,),
+        instance_N=(2**8, 2**14),
+        instance_shares=(0.02, 0.25),
+        wide_modes=256,
+        wide_N=(2**8, 2**12),
+        bounds_M=12,
+        ols_M=(4, 8, 16, 32, 48, 60),
+        ols_N=64,
+        beyond_M=48,
+        log_M=(16, 64),
+        allocation_C=(2**12,),
+        double_N=40,
     ),
     "quick": Derivation(
         M=16,
@@ -257,18 +289,46 @@ DERIVATION = {
         sizes=(16, 32, 64, 128, 256),
         modes=4096,
         sketches=4,
+        profile_N=(16, 17, 31, 64, 100, 1000, 4096),
+        instance_a=(1.3, 1.5, 2.0, 3.0),
+        instance_M=(16, 64, 128),
+        instance_N=(2**8, 2**12, 2**16, 2**24),
+        instance_shares=(0.02, 0.1, 0.25),
+        wide_modes=1024,
+        wide_N=(2**10, 2**12, 2**14, 2**16, 2**18, 2**20),
+        bounds_M=48,
+        ols_M=(4, 8, 16, 32, 64, 96, 128, 160, 192, 216, 232, 244, 250),
+        ols_N=256,
+        beyond_M=256,
+        log_M=(64, 256, 1024),
+        allocation_C=(2**14, 2**17, 2**20),
+        double_N=200,
     ),
     "full": Derivation(
         M=32,
         d=1024,
         N=16384,
         gamma=0.1,
-        samples=10_000_000,
+        samples=2_000_000,
         sgd_runs=10_000,
         design_runs=1_000_000,
         parts_N=_powers(4, 60),
         sizes=(16, 32, 64, 128, 256, 512, 1024, 2048),
         modes=32768,
         sketches=8,
+        profile_N=(16, 17, 31, 64, 100, 1000, 4096, 2**16, 10**5),
+        instance_a=(1.1, 1.3, 1.5, 2.0, 3.0, 4.0),
+        instance_M=(16, 64, 256, 1024),
+        instance_N=(2**8, 2**12, 2**16, 2**24, 2**32, 2**40),
+        instance_shares=(0.001, 0.02, 0.1, 0.25),
+        wide_modes=4096,
+        wide_N=(2**10, 2**12, 2**14, 2**16, 2**18, 2**20, 2**22, 2**24),
+        bounds_M=192,
+        ols_M=(4, 8, 16, 32, 64, 128, 256, 384, 512, 640, 768, 896, 960, 1000, 1016),
+        ols_N=1024,
+        beyond_M=2048,
+        log_M=(64, 256, 1024, 4096),
+        allocation_C=(2**14, 2**17, 2**20, 2**24),
+        double_N=400,
     ),
 }

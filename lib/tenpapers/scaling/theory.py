@@ -117,6 +117,100 @@ def noise_profile(h: Float[Tensor, "..."], phases: int = 64) -> Float[Tensor, ".
     return (scaled / 2 * (torch.exp(-2 * scaled) - torch.exp(-4 * scaled))).sum(-1)
 
 
+def spectral_filter(mu: Float[Tensor, " M"], schedule: Schedule) -> Float[Tensor, " M"]:
+    """q(mu) = prod_t (1 - gamma_t mu): what SGD's mean leaves of an error along an eigenvector of Sigma."""
+    q = torch.ones_like(mu)
+    for stepsize, count in schedule:
+        q = q * (1 - stepsize * mu) ** count
+    return q
+
+
+def label_noise(mu: Float[Tensor, " M"], schedule: Schedule) -> Float[Tensor, " M"]:
+    """f(mu) = sum_t (gamma_t mu)^2 prod_(s > t) (1 - gamma_s mu)^2: unit label noise left in each direction.
+
+    Phase by phase, from the last: with u = gamma mu, n steps leave u / (2 - u) (1 - (1 - u)^(2n)) of their own noise.
+    Exact for any number of steps; `noise_profile` is its limit N_eff f. Every stepsize below 2 / mu_1.
+    """
+    f, later = torch.zeros_like(mu), torch.ones_like(mu)
+    for stepsize, count in reversed(schedule):
+        u = stepsize * mu
+        kept = (1 - u) ** (2 * count)
+        f += u / (2 - u) * (1 - kept) * later
+        later = later * kept
+    return f
+
+
+def filter_bounds(
+    spectrum: Float[Tensor, " d"],
+    coefficients: Float[Tensor, " d"],
+    S: Float[Tensor, "M d"],
+    schedule: Schedule,
+    heads: Sequence[int],
+) -> dict[str, float]:
+    """Bounds of Approx + mean bias that hold for every sketch, and the value between them.
+
+    spectrum lambda_i and coefficients c_i with lambda_i c_i in descending order; heads, the sizes k <= M tried.
+
+    lower   sum_(i <= M) lambda_i c_i q(mu_i)^2 + sum_(i > M) lambda_i c_i, q the `spectral_filter`
+    value   tr(q(T)^2 H C) with T = H^(1/2) S^T S H^(1/2), from the singular vectors of S H^(1/2)
+    ridge   nu tr((T + nu)^-1 H C) with nu = 1 / (2 sum_t gamma_t)
+    trial   the least over k of sum_(i > k) lambda_i c_i + (|A_k| + nu) sum_(i <= k) c_i / mu_min(S_k^T S_k), where S_k
+            holds the first k columns of S and A_k = S H S^T of the others
+    """
+    M = len(S)
+    signal = spectrum * coefficients
+    _, singular, V = torch.linalg.svd(S * spectrum.sqrt(), full_matrices=False)  # V (M, d)
+    mu, weight = singular**2, V**2 @ signal  # weight_i = <phi_i, H C phi_i>
+    outside = float(signal.sum() - weight.sum())
+    q2 = spectral_filter(mu, schedule) ** 2
+    nu = 1 / (2 * sum(stepsize * count for stepsize, count in schedule))
+    trial = float(signal.sum())
+    for k in heads:
+        gram = S[:, :k].T @ S[:, :k]
+        tail = torch.linalg.matrix_norm(S[:, k:] * spectrum[k:].sqrt(), ord=2) ** 2
+        share = coefficients[:k].sum() / torch.linalg.eigvalsh(gram)[0]
+        trial = min(trial, float(signal[k:].sum() + (tail + nu) * share))
+    return {
+        "lower": float(signal[:M] @ q2 + signal[M:].sum()),
+        "value": outside + float(weight @ q2),
+        "ridge": outside + float(weight @ (nu / (mu + nu))),
+        "trial": trial,
+    }
+
+
+def noise_inflation(mu: Float[Tensor, " M"], stepsize: float) -> float:
+    """1 / (1 - R), R = sum_i g mu_i / (2 (1 - g mu_i)), g the stepsize: (excess + noise) / noise in a stationary state.
+
+    R reaches 1 at the stability edge, beyond which this is a ValueError.
+    """
+    u = stepsize * mu
+    R = float((u / (2 * (1 - u))).sum()) if float(u.max()) < 1 else math.inf
+    if not R < 1:
+        raise ValueError(
+            f"stepsize must be below the stability edge, got {stepsize:.6g}, where R = {R:.6g} is not below 1"
+        )
+    return 1 / (1 - R)
+
+
+def inflated_variance_constant(a: float, mu: Float[Tensor, " M"], gamma: float, phases: int = 60) -> float:
+    """`variance_constant` with the noise of phase l inflated by `noise_inflation` at gamma / 2^l; mu_j ~ j^-a."""
+    weights = [2.0 ** (-level / a) for level in range(phases)]
+    inflated = [w * noise_inflation(mu, gamma * 2.0**-level) for level, w in enumerate(weights)]
+    return variance_constant(a) * sum(inflated) / sum(weights)
+
+
+def averaged_bias_constant(a: float, b: float) -> float:
+    """C in Bias ~ C (N gamma)^(-(b-1)/a) for averaged iterates: the integral of x^-b ((1 - e^-h) / h)^2, h = x^-a.
+
+    a > 1 and 1 < b < 2 a + 1 (beyond, the bias freezes at the rate (N gamma)^-2).
+    """
+    a = _check.real("a", a, above=1.0)
+    power = (_check.real("b", b, above=1.0, below=2 * a + 1) - 1) / a
+    if abs(power - 1) < 1e-9:
+        return 2 * math.log(2) / a
+    return math.gamma(power - 2) * (2 ** (2 - power) - 2) / a
+
+
 def variance_constant(a: float) -> float:
     """C in Var ~ C (N_eff gamma)^(1/a) / N_eff: the integral of phi(x^-a) over x > 0, for mu_j = j^-a, a > 1."""
     a = _check.real("a", a, above=1.0)
