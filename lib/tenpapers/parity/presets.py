@@ -70,6 +70,7 @@ class Experiments:
     sign_d5: tuple[int, ...] = field(minimum=5, doc="inputs for k = 5")
     sign_seeds: int = field(minimum=2, doc="batches per size")
     # accuracy
+    accuracy_seeds: int = field(minimum=2, doc="networks per size where accuracy is climbed")
     accuracy_d2: tuple[int, ...] = field(minimum=2, doc="inputs for k = 2")
     accuracy_c2: tuple[float, ...] = field(above=0, doc="batch / d for k = 2")
     accuracy_d3: tuple[int, ...] = field(minimum=3, doc="inputs for k = 3")
@@ -108,7 +109,7 @@ EXPERIMENTS = {
         zone_k=(2,), zone_d=(16,), zone_m=(16,), zone_batch=(128,), zone_rho=(0.0, 0.1, 0.4, 0.95),
         width_k=(2, 3), width_draws=100, width_m=(8, 24), width_d=(8,),
         sign_k=(2, 3), sign_d2=(16, 32, 64), sign_d3=(8, 12, 18), sign_d4=(8, 10), sign_d5=(6, 8), sign_seeds=4,
-        accuracy_d2=(16, 32), accuracy_c2=(1.0, 8.0), accuracy_d3=(8, 12), accuracy_c3=(0.5, 4.0),
+        accuracy_seeds=2, accuracy_d2=(16, 32), accuracy_c2=(1.0, 8.0), accuracy_d3=(8, 12), accuracy_c3=(0.5, 4.0),
         accuracy_rho=(0.1, 0.3),
         sgd_d2=16, sgd_d3=8, sgd_scale=(0.8, 1.0), rotated_d2=16, rotated_d3=8, flips=(0.0, 0.2),
         unknown_d=8, unknown_batch=512, elimination_d=(10, 20), elimination_trials=20,
@@ -123,8 +124,8 @@ EXPERIMENTS = {
         width_k=(2, 3, 4, 5), width_draws=400, width_m=(8, 16, 32, 64), width_d=(12, 24, 36),
         sign_k=(2, 3, 4), sign_d2=(16, 32, 64, 128, 256, 512), sign_d3=(12, 18, 27, 40, 60, 90),
         sign_d4=(10, 14, 20, 28, 40), sign_d5=(8, 10), sign_seeds=32,
-        accuracy_d2=(32, 64, 128), accuracy_c2=(1.0, 2.0, 4.0, 8.0, 16.0),
-        accuracy_d3=(16, 24, 36, 54, 80), accuracy_c3=(0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0),
+        accuracy_seeds=6, accuracy_d2=(32, 64, 128), accuracy_c2=(1.0, 2.0, 4.0, 8.0, 16.0),
+        accuracy_d3=(16, 24, 36, 54, 80), accuracy_c3=(0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
         accuracy_rho=(0.1, 0.3, 0.5),
         sgd_d2=64, sgd_d3=27, sgd_scale=(0.6, 0.7, 0.8, 0.9, 1.0, 1.2), rotated_d2=64, rotated_d3=16,
         flips=(0.0, 0.1, 0.2, 0.3),
@@ -141,8 +142,8 @@ EXPERIMENTS = {
         width_k=(2, 3, 4, 5), width_draws=4000, width_m=(8, 16, 32, 64, 128), width_d=(24, 48, 96),
         sign_k=(2, 3, 4, 5), sign_d2=(64, 128, 256, 512, 1024, 2048, 4096), sign_d3=(16, 32, 64, 128, 256, 512),
         sign_d4=(12, 24, 48, 96), sign_d5=(10, 20, 40), sign_seeds=64,
-        accuracy_d2=(256, 1024, 4096), accuracy_c2=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
-        accuracy_d3=(32, 64, 128, 256, 512), accuracy_c3=(0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0),
+        accuracy_seeds=10, accuracy_d2=(256, 1024, 4096), accuracy_c2=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
+        accuracy_d3=(32, 64, 128, 256, 512), accuracy_c3=(0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
         accuracy_rho=(0.1, 0.3, 0.5),
         sgd_d2=512, sgd_d3=64, sgd_scale=(0.6, 0.7, 0.8, 0.9, 1.0, 1.2), rotated_d2=256, rotated_d3=32,
         flips=(0.0, 0.1, 0.2, 0.3, 0.4),
