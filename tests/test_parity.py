@@ -5,6 +5,7 @@ import math
 
 import jaxtyping
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -425,6 +426,29 @@ def test_counted_batches_have_the_mean_and_spread_of_drawn_ones():
     drawn = torch.stack([parity.gradient(W, a, *parity.sample(batch, 5, (0, 1), g, dtype=F64), 2) for _ in range(400)])
     assert ((counted.mean(0) - drawn.mean(0)).abs() <= 5 * (drawn.var(0) / 200).sqrt()).all()
     torch.testing.assert_close(counted.std(0), drawn.std(0), rtol=0.25, atol=1e-3)
+
+
+def test_slope_is_the_weighted_fit_of_the_logarithms():
+    x, y = np.array([2.0, 5.0, 11.0, 30.0]), np.array([3.0, 20.0, 90.0, 800.0])
+    fit, covariance = np.polyfit(np.log(x), np.log(y), 1, w=1 / np.array([0.1, 0.2, 0.1, 0.05]), cov="unscaled")
+    found, error = parity.slope(x, y, y * np.array([0.1, 0.2, 0.1, 0.05]))
+    assert found == pytest.approx(fit[0])
+    assert error == pytest.approx(math.sqrt(covariance[0, 0]))
+    assert parity.slope(x, 3 * x**1.5)[0] == pytest.approx(1.5)
+
+
+def test_accuracy_exponent_finds_a_known_power():
+    rows = []
+    for d in (10, 20, 40):
+        for batch in d**2 * 2.0 ** np.arange(-3, 4):
+            level = min(1.0, 0.9 + 0.1 * math.log2(batch / d**2) / 4)  # 0.9 at batch = d^2
+            rows += [{"d": d, "batch": batch, "number": n, "accuracy": level + (n - 1) * 0.01} for n in range(3)]
+    found = parity.accuracy_exponent(pd.DataFrame(rows), 0.9, np.random.default_rng(0))
+    assert found.d == [10, 20, 40]
+    np.testing.assert_allclose(found.batch, [100, 400, 1600], rtol=1e-9)
+    assert found.slope == pytest.approx(2)
+    assert 0 <= found.spread < 0.01  # the same networks move every size alike
+    assert parity.accuracy_exponent(pd.DataFrame(rows), 1.1, np.random.default_rng(0)).slope == math.inf
 
 
 def test_crossing_reads_between_the_points():

@@ -7,7 +7,16 @@ f(W, x) = sum_r a_r <w_r, x>^k with m hidden neurons, W of shape (m, d), output 
 from ._baselines import Baseline, train_relu
 from ._data import all_inputs, sample
 from ._gf2 import solve_gf2
-from ._measure import batch_reaching, counted_gradient, crossing, ideal_accuracy, ideal_margins, sign_agreement
+from ._measure import (
+    accuracy_exponent,
+    batch_reaching,
+    counted_gradient,
+    crossing,
+    ideal_accuracy,
+    ideal_margins,
+    sign_agreement,
+    slope,
+)
 from ._network import (
     accuracy,
     coverage,
@@ -41,6 +50,7 @@ __all__ = [
     "SqAdversary",
     "absolute_moment",
     "accuracy",
+    "accuracy_exponent",
     "all_inputs",
     "bad_neuron",
     "batch_for_sign",
@@ -65,6 +75,7 @@ __all__ = [
     "sample",
     "sign_agreement",
     "sign_probability",
+    "slope",
     "solve_gf2",
     "train",
     "train_relu",

@@ -1,16 +1,29 @@
 """Measurements that the experiments repeat: sign agreement, crossings, and what a set of counts can classify."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from . import _check
 from ._data import all_inputs, sample, signs
 from ._network import dead_zone_sign, gradient, population_gradient
+
+
+@dataclasses.dataclass(frozen=True)
+class Exponent:
+    """Sizes d, the batch that each needs, the fitted power of d, and its spread."""
+
+    d: list[int]
+    batch: list[float]
+    slope: float
+    spread: float
 
 
 def sign_agreement(
@@ -101,3 +114,42 @@ def counted_gradient(
     counts = rng.multinomial(batch, np.full(2**d, 2.0**-d))
     weight = torch.as_tensor(counts * (2.0**d / batch), dtype=W.dtype, device=W.device)
     return gradient(W, a, X, X[:, list(_check.support(support, d))].prod(dim=1) * weight, k)
+
+
+def slope(x: ArrayLike, y: ArrayLike, error: ArrayLike | None = None) -> tuple[float, float]:
+    """Slope of log y against log x by least squares, and its standard error.
+
+    With `error`, the standard errors of y, points are weighted by them and the standard error is that of the weights;
+    without, every log y has the standard error 1.
+    """
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if x.shape != y.shape or len(x) < 2 or not ((x > 0).all() and (y > 0).all()):
+        raise ValueError(f"x and y must be positive, equally long and at least two, got {len(x)} and {len(y)} entries")
+    weight = np.ones(len(x)) if error is None else y / np.maximum(np.asarray(error, dtype=float), 1e-9)
+    design = np.stack([np.log(x), np.ones(len(x))], axis=1) * weight[:, None]
+    covariance = np.linalg.inv(design.T @ design)
+    return float((covariance @ design.T @ (np.log(y) * weight))[0]), float(math.sqrt(covariance[0, 0]))
+
+
+def accuracy_exponent(curves: pd.DataFrame, level: float, generator: np.random.Generator, draws: int = 40) -> Exponent:
+    """The batch at which the mean accuracy passes `level`, per d, and the exponent with which it grows.
+
+    `curves` has one row per network: d, batch, number (0..n-1, the same networks at every batch) and accuracy. The
+    spread of the exponent comes from drawing the networks again with replacement; batches read between two sizes are
+    linear in the logarithm. Where some d never reaches the level the exponent is infinite.
+    """
+    sizes = sorted(int(d) for d in curves["d"].unique())
+    tables = [curves[curves["d"] == d].pivot_table("accuracy", "batch", "number") for d in sizes]
+    parts = [(table.index.to_numpy(dtype=float), table.to_numpy(dtype=float)) for table in tables]
+    numbers = curves["number"].nunique()
+
+    def batches(chosen: np.ndarray) -> list[float]:
+        return [crossing(x.tolist(), y[:, chosen].mean(axis=1).tolist(), level) for x, y in parts]
+
+    def exponent(found: list[float]) -> float:
+        return slope(sizes, found)[0] if np.isfinite(found).all() else math.inf
+
+    found = batches(np.arange(numbers))
+    again = [exponent(batches(generator.integers(0, numbers, numbers))) for _ in range(draws)]
+    spread = float(np.std([one for one in again if math.isfinite(one)] or [0.0]))
+    return Exponent(sizes, found, exponent(found), spread)

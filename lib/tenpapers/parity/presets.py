@@ -129,7 +129,7 @@ EXPERIMENTS = {
         accuracy_rho=(0.1, 0.3, 0.5),
         sgd_d2=64, sgd_d3=27, sgd_scale=(0.6, 0.7, 0.8, 0.9, 1.0, 1.2), rotated_d2=64, rotated_d3=16,
         flips=(0.0, 0.1, 0.2, 0.3),
-        unknown_d=14, unknown_batch=8192, elimination_d=(16, 32, 64, 128), elimination_trials=200,
+        unknown_d=14, unknown_batch=8192, elimination_d=(16, 32, 64, 128), elimination_trials=100,
         query_d=11, query_tau=(0.1, 0.15, 0.2, 0.3, 0.4), relu_d=(16, 32, 64), relu_seeds=3, relu_steps=4000,
     ),
     "full": Experiments(
