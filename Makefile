@@ -22,10 +22,10 @@ test: .venv/installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	cd lib && ../$(PY) -m mypy
-	$(PY) -m pytest -n auto --dist loadfile
+	$(PY) -m pytest -n auto --dist loadgroup
 
 bench: .venv/installed
-	$(PY) -m pytest benchmarks
+	for file in benchmarks/bench_*.py; do $(PY) "$$file" || exit 1; done
 
 full: .venv/installed
 	$(RUN_GRAPH) full --config chapter="$(CHAPTER)" run="$(RUN)" scale="$(or $(SCALE),full)"

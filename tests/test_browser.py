@@ -25,6 +25,7 @@ import render
 import yaml
 from playwright.sync_api import Browser, Page, sync_playwright
 
+pytestmark = pytest.mark.xdist_group("smoke")  # one at a time with the other tests that make smoke results
 ROOT = Path(__file__).resolve().parent.parent
 TITLE = "Ten Papers, Derived and Run"
 PAGES = pipeline.pages()
@@ -85,6 +86,10 @@ CUT_OFF = """width => [...document.querySelectorAll("article p, article table, a
     if (["auto", "scroll"].includes(getComputedStyle(up).overflowX)) return false;
   return true;
 }).map(e => e.outerHTML.slice(0, 200))"""
+# Displayed formulas of which a part is cut off, by label or by what they say.
+LONG_FORMULAS = """() => [...document.querySelectorAll("article div.math mjx-container")]
+  .filter(e => e.scrollWidth > e.clientWidth + 1)
+  .map(e => e.closest("div.math").id || e.textContent.slice(0, 80))"""
 
 
 def chromium() -> str:
@@ -124,7 +129,8 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ended = subprocess.run(
         [sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    if ended.returncode != 0:
+        pytest.fail(f"The book does not render:\n{ended.stdout}{ended.stderr}", pytrace=False)
     return folder / "_build" / "html"
 
 
@@ -227,6 +233,7 @@ def test_page_is_whole(browser: Browser, server: str, page: str) -> None:
         visit.open(f"{page}.html")
         assert_whole(visit, page)
         assert visit.page.evaluate(FAINT) == []
+        assert visit.page.evaluate(LONG_FORMULAS) == [], "a displayed formula is wider than its page: break it"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -14,6 +14,7 @@ import pipeline
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+pytestmark = pytest.mark.xdist_group("smoke")  # one at a time with the other tests that make smoke results
 PAGES = [page for page in pipeline.pages() if (pipeline.ROOT / f"{page}.ipynb").is_file()]
 
 

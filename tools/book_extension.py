@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 PLACES = {"smoke": "smoke", "quick": "quick", "full": "full (archived)"}
 MARKS = {"holds": "✓ holds", "fails": "✗ fails"}
-SHOWN = 4  # checks of one claim that a table lists one by one
+SHOWN, SHOWN_AT_A_GLANCE = 6, 2  # checks of one claim that a chapter's table lists one by one, and the scoreboard
 
 Cell = list[nodes.Node]
 
@@ -73,22 +73,24 @@ def shown_run(root: Path, slug: str, notebook: str) -> tuple[str, ledger.Finishe
 
 def measured(check: dict[str, Any]) -> str:
     """One check's measured value, with its spread and its note, in plain words as the notebook shows them."""
-    words = {True: "true", False: "false"}.get(check["measured"], "") if isinstance(check["measured"], bool) else ""
-    words = words or ledger.number(check["measured"])
-    if check["spread"] is not None:
-        words += f" ± {ledger.number(check['spread'])}"
+    value, spread = check["measured"], check["spread"]
+    words = {True: "true", False: "false"}[value] if isinstance(value, bool) else ledger.number(value)
+    if spread is not None:
+        words += f" ± {spread:.2g}"
     return f"{check['note']}: {words}" if check["note"] else words
 
 
-def lines_of(verdict: ledger.Verdict) -> list[str]:
-    """What was measured for a claim: every check when they are few, else those that fail and how many there are."""
-    checks = verdict.checks
-    if len(checks) <= SHOWN:
-        return [measured(check) for check in checks]
-    failing = [measured(check) for check in checks if not check["holds"]]
-    if failing:
-        return [f"{len(failing)} of {len(checks)} checks fail", *failing[:SHOWN]]
-    return [*(measured(check) for check in checks[: SHOWN - 1]), f"and {len(checks) - SHOWN + 1} more checks that hold"]
+def lines_of(verdict: ledger.Verdict, shown: int) -> list[str]:
+    """What was measured for a claim: at most `shown` checks, those that fail first, and how many more there are.
+
+    Nothing for a claim that was checked where it need not hold: what a run too small for it measures is no evidence.
+    """
+    if verdict.status == "not required":
+        return []
+    checks = sorted(verdict.checks, key=lambda check: bool(check["holds"]))
+    lines = [measured(check) for check in checks[:shown]]
+    more = len(checks) - len(lines)
+    return [*lines, f"and {more} more check{'s' if more > 1 else ''}"] if more else lines
 
 
 def grid_points(run: dict[str, Any]) -> list[dict[str, Any]]:
@@ -148,8 +150,10 @@ def link(docname: str, label: str, words: str) -> nodes.Node:
     )
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, leads: bool = False) -> nodes.container:
-    """A table in a frame of its own that scrolls sideways.
+def table(
+    headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, leads: bool = False, widths: Sequence[int] = ()
+) -> nodes.container:
+    """A table in a frame of its own that scrolls sideways; `widths` are the columns' shares of it, in percent.
 
     With `leads` the first cell of every row is a sentence and gets a line of its own, across all columns.
     """
@@ -165,10 +169,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, leads: boo
         else:
             lines.append(row([first, *others]))
     group = nodes.tgroup("", cols=columns)
-    group += [nodes.colspec(colwidth=1) for _ in headings]
+    group += [nodes.colspec(colwidth=width) for width in widths or [1] * columns]
     group += nodes.thead("", row([[paragraph(text(words))] for words in headings]))
     group += nodes.tbody("", *lines)
-    return nodes.container("", nodes.table("", group), classes=["book-table", *(["book-leads"] if leads else [])])
+    given = nodes.table("", group, classes=["colwidths-given"] if widths else [])
+    return nodes.container("", given, classes=["book-table", *(["book-leads"] if leads else [])])
 
 
 # Directives and the role
@@ -200,7 +205,7 @@ class BookDirective(SphinxDirective):
     def paper(self, claim: ledger.Claim) -> Cell:
         """The paper's value; one that was not read in the paper itself says so."""
         if claim.paper is None:
-            return [paragraph(text("none", "book-quiet"))]
+            return [paragraph(text("no number", "book-quiet"))]
         value = self.words(claim.paper.get("value", "no value"))
         note = [text(" (recalled, not verified)", "book-quiet")] if claim.paper["status"] == "recalled" else []
         return [paragraph(*value, *note)]
@@ -218,21 +223,21 @@ class Claims(BookDirective):
         rows = [
             self.row(slug, claim, {scale: verdicts[scale][claim.id] for scale in SCALES}) for claim in chapter.claims
         ]
-        return [table(["Expected", "Measured", "Paper", "Verdict"], rows, leads=True)]
+        headings = ["Expected", "Measured", "Paper", "Verdict"]
+        return [table(headings, rows, leads=True, widths=(26, 37, 16, 21))]
 
     def row(self, slug: str, claim: ledger.Claim, verdicts: dict[str, ledger.Verdict]) -> list[Cell]:
         first = paragraph(
             link(self.env.docname, self.label_of(slug, claim), claim.id), text(". "), *self.words(claim.statement)
         )
         source = paragraph(*self.words(f"{claim.source}; {claim.kind}"), classes=["book-quiet"])
-        scale = next((s for s in ("quick", "full", "smoke") if verdicts[s].checks), "quick")
+        lines = {scale: lines_of(verdicts[scale], SHOWN) for scale in SCALES}
+        scale = next((s for s in ("quick", "full", "smoke") if lines[s]), "quick")
         expected = claim.expect.get(scale) or next(iter(claim.expect.values()))
-        found = [paragraph(text(line)) for line in lines_of(verdicts[scale])]
-        if not found:
-            found = [paragraph(text("not run", "book-quiet"))]
-        elif scale != "quick":
+        found = [paragraph(text(line)) for line in lines[scale]] or [paragraph(text("not run", "book-quiet"))]
+        if lines[scale] and scale != "quick":
             found.append(paragraph(text(f"at {scale} scale", "book-quiet")))
-        states = [paragraph(text(f"{PLACES[s]}: ", "book-quiet"), verdict_node(verdicts[s].status)) for s in SCALES]
+        states = [paragraph(text(f"{scale}: ", "book-quiet"), verdict_node(verdicts[scale].status)) for scale in SCALES]
         return [[first, source], [paragraph(*self.words(expected))], found, self.paper(claim), states]
 
 
@@ -311,14 +316,14 @@ class Scoreboard(BookDirective):
             section = nodes.section(ids=[nodes.make_id(f"scoreboard-{slug}")])
             section += nodes.title("", "", *self.words(title_of(root, slug)))
             section += paragraph(*self.words(f"{'; '.join(counts)}. [The chapter](/chapters/{slug}/index)."))
-            section += table([*(PLACES[s] for s in SCALES), "Paper"], rows, leads=True)
+            section += table([*(PLACES[s] for s in SCALES), "Paper"], rows, leads=True, widths=(25, 30, 27, 18))
             found.append(section)
         return found or [paragraph(text("No chapter is written yet."))]
 
     def cell(self, verdict: ledger.Verdict) -> Cell:
         return [
             paragraph(verdict_node(verdict.status)),
-            *(paragraph(text(line), classes=["book-quiet"]) for line in lines_of(verdict)),
+            *(paragraph(text(line), classes=["book-quiet"]) for line in lines_of(verdict, SHOWN_AT_A_GLANCE)),
         ]
 
 

@@ -138,6 +138,9 @@ def main() -> int:
     except ValueError as error:
         say(f"Error: {error}")
         return 1
+    except KeyboardInterrupt:
+        say("Interrupted; the next run goes on from the pieces that are finished.")
+        return 130
     return 0
 
 
