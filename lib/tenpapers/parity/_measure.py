@@ -46,22 +46,24 @@ def sign_agreement(
 def batch_reaching(p: float, fractions: Callable[[int], Sequence[float]], first: int = 8) -> tuple[float, float]:
     """The batch at which the mean of `fractions(batch)` reaches p in (1/2, 1), and its standard error.
 
-    The batch is doubled from `first` until the mean exceeds p; between the last two sizes the squared normal quantile
-    is taken as linear in the batch. The error comes from leaving out one fraction (one seed) at a time.
+    The batch is doubled from `first` until the mean reaches p. The last two sizes are then measured again, because a
+    size that stopped the search is there partly by luck, and the squared normal quantile is taken as linear in the
+    batch between (or just beyond) them. The error comes from leaving out one fraction (one seed) at a time.
     """
     p = _check.real("p", p, above=0.5, below=1.0)
-    batch, before = _check.integer("first", first, 1), None
-    while (now := np.asarray(fractions(batch), dtype=float)).mean() < p:
-        before, batch = now, 2 * batch
+    batch, least = _check.integer("first", first, 1), first
+    while np.mean(fractions(batch)) < p:
+        batch *= 2
         if batch > 2**40:
             raise ValueError(f"the fraction stays below {p} up to a batch of {batch // 2}")
-    if before is None:
+    if batch == least:
         return float(batch), 0.0
+    before, now = (np.asarray(fractions(size), dtype=float) for size in (batch // 2, batch))
     n = len(now)
 
     def position(low: float, high: float) -> float:
         z = [NormalDist().inv_cdf(min(max(q, 0.5 + 1e-6), 1 - 1e-9)) ** 2 for q in (low, p, high)]
-        return batch / 2 * (1 + (z[1] - z[0]) / (z[2] - z[0]))
+        return batch / 2 * (1 + (z[1] - z[0]) / (z[2] - z[0])) if z[2] > z[0] else float(batch)
 
     whole = position(before.mean(), now.mean())
     left_out = [
