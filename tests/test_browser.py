@@ -112,6 +112,17 @@ def executed(page: str) -> pipeline.Job:
     return smoke
 
 
+def with_results(root: Path, jobs: list[pipeline.Job]) -> Path:
+    """A root that shows the results of just these jobs: others in the checkout may be older than its pages."""
+    root.mkdir()
+    for name in ("chapters", "data", "_toc.yml"):
+        (root / name).symlink_to(ROOT / name)
+    for job in jobs:
+        (root / job.results).parent.mkdir(parents=True, exist_ok=True)
+        (root / job.results).symlink_to(ROOT / job.results)
+    return root
+
+
 @pytest.fixture(scope="module")
 def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The rendered book, from what is here now."""
@@ -122,7 +133,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(pipeline, "book_jobs", lambda: jobs)
         render.assemble()
     config = yaml.safe_load((folder / "book" / "_config.yml").read_text(encoding="utf-8"))
-    config["sphinx"]["config"]["book_root"] = str(ROOT)
+    config["sphinx"]["config"]["book_root"] = str(with_results(folder / "root", jobs))
     (folder / "book" / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     program = "from jupyter_book.cli.main import main; main()"
     words = ["build", str(folder / "book"), "--path-output", str(folder), "-W", "--keep-going", "--quiet"]

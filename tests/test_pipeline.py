@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import miniature
@@ -17,6 +18,7 @@ import pytest
 
 WHAT_RUNS = """
 import json, sys
+from collections.abc import Callable
 from pathlib import Path
 sys.path.insert(0, "tools")
 import pipeline
@@ -262,7 +264,7 @@ def test_killed_and_started_again(book: Path, tmp_path: Path) -> None:
     assert {slug: values(book, slug) for slug in ("alpha", "beta")} == broken
 
 
-def wait_for(condition, seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
     """Wait until something is so; an error when it takes too long."""
     for _ in range(int(seconds / 0.05)):
         if condition():

@@ -1,7 +1,7 @@
 """The SLURM profile against a real cluster: a controller and two nodes, all on this machine, all in a temporary folder.
 
-A grid is spread over both nodes; a job that is cancelled mid-way is submitted again and goes on from its checkpoint;
-and the tables are those of a local run.
+A grid of a chapter's runs is spread over both nodes; a job that is cancelled mid-way is submitted again and goes on
+from its checkpoint; and the tables are those of a local run.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import miniature
 import pytest
+import yaml
 
 PROGRAMS = {
     "munged": "munge",
@@ -148,54 +149,60 @@ def cluster() -> Iterator[dict[str, str]]:
                     process.wait()
 
 
+GRID = {
+    "runs": [
+        {
+            "name": "small",
+            "notebook": "experiments",
+            "grid": {"seed": [0, 1]},
+            "overrides": {"parts": ["surface"], "M": [96, 192, 384], "sketches": 3},
+        }
+    ]
+}
+REQUEST = ("full", "--config", "chapter=scaling", "run=small", "scale=smoke")
+
+
 def tables(root: Path) -> dict[str, str]:
     """All tables of the grid's runs."""
-    places = (root / "_build/results/alpha/smoke").glob("experiments*/tables/*.csv")
+    places = (root / "_build/results/scaling/smoke").glob("experiments*/tables/*.csv")
     return {str(path.relative_to(root)): path.read_text() for path in places}
 
 
 def test_a_grid_on_two_nodes_with_a_cancelled_job(cluster: dict[str, str], tmp_path: Path) -> None:
-    root = miniature.make_book(tmp_path / "a book")
-    module = root / "lib/tenpapers/alpha/__init__.py"
-    module.write_text(module.read_text().replace("Settings(2, 0.0)", "Settings(8, 1.0)"))
-    pieces = tmp_path / "pieces.log"
-    request = ["full", "--config", "chapter=alpha", "run=grid", "scale=smoke"]
-    env = miniature.environment(root) | cluster | {"PYTHONPATH": str(root / "lib"), "PIECES_LOG": str(pieces)}
+    root = miniature.copy_book(tmp_path / "the book")
+    (root / "chapters/scaling/runs.yaml").write_text(yaml.safe_dump(GRID))
+    env = miniature.environment(root) | cluster | {"PYTHONPATH": str(root / "lib")}
 
-    def done(run: str) -> list[str]:
-        lines = pieces.read_text().splitlines() if pieces.is_file() else []
-        return [line for line in lines if line.split()[0] == run]
+    def pieces() -> int:
+        return len(list((root / "_build/checkpoints/scaling/smoke").glob("experiments-seed1-*/*/surface/*.json")))
 
-    def jobs() -> dict[str, str]:
+    def running() -> dict[str, str]:
         words = ["squeue", "--me", "-h", "-t", "R", "-o", "%i %k"]
         listed = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
         return {line.split()[0]: line for line in listed}
 
     with (tmp_path / "snakemake.log").open("w") as log:
-        words = [sys.executable, "-m", "snakemake", *request, *ON_THE_CLUSTER]
+        words = [sys.executable, "-m", "snakemake", *REQUEST, *ON_THE_CLUSTER]
         process = subprocess.Popen(words, cwd=root, env=env, stdout=log, stderr=log)
         try:
-            wait_for(lambda: len(done("experiments-seed1")) >= 3, "the third piece of the run with seed 1", 180)
-            (victim,) = [number for number, line in jobs().items() if line.endswith("seed1")]
+            wait_for(lambda: pieces() >= 3, "the third piece of the run with seed 1", 300)
+            (victim,) = [number for number, line in running().items() if "seed1" in line]
+            before = pieces()
             subprocess.run(["scancel", victim], env=env, check=True)
-            assert process.wait(timeout=240) == 0, (tmp_path / "snakemake.log").read_text()
+            assert process.wait(timeout=600) == 0, (tmp_path / "snakemake.log").read_text()
         finally:
             process.terminate()
 
-    records = {
-        run: json.loads((root / f"_build/results/alpha/smoke/{run}/provenance.json").read_text())
-        for run in ("experiments", "experiments-seed1")
-    }
-    assert {record["job"]["SLURMD_NODENAME"] for record in records.values()} == {"n1", "n2"}
-    assert records["experiments-seed1"]["job"]["SLURM_JOB_ID"] != victim, "it was submitted again"
-    assert records["experiments-seed1"]["resumed_pieces"] >= 2
-    assert len(done("experiments")) == 8
-    assert len(done("experiments-seed1")) <= 9, "only the piece that was under way is computed again"
+    records = [json.loads(path.read_text()) for path in root.glob("_build/results/scaling/smoke/*/provenance.json")]
+    whole, cancelled = sorted(records, key=lambda record: record["parameters"]["seed"])
+    assert {whole["job"]["SLURMD_NODENAME"], cancelled["job"]["SLURMD_NODENAME"]} == {"n1", "n2"}
+    assert cancelled["job"]["SLURM_JOB_ID"] != victim, "it was submitted again"
+    assert whole["resumed_pieces"] == 0
+    assert cancelled["resumed_pieces"] >= before, "what was finished before the kill is not computed again"
     on_the_cluster = tables(root)
-    assert len(on_the_cluster) == 2
+    assert len({name.split("/")[4] for name in on_the_cluster}) == 2
 
     shutil.rmtree(root / "_build")
-    module.write_text(module.read_text().replace("Settings(8, 1.0)", "Settings(8, 0.0)"))
-    local = miniature.snakemake(root, *request)
+    local = miniature.snakemake(root, *REQUEST)
     assert local.returncode == 0, local.stderr
     assert tables(root) == on_the_cluster

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 PLACES = {"smoke": "smoke", "quick": "quick", "full": "full (archived)"}
 MARKS = {"holds": "✓ holds", "fails": "✗ fails"}
-SHOWN, SHOWN_AT_A_GLANCE = 6, 2  # checks of one claim that a chapter's table lists one by one, and the scoreboard
+SHOWN, SHOWN_AT_A_GLANCE = 3, 1  # checks of one claim that a chapter's table lists one by one, and the scoreboard
 
 Cell = list[nodes.Node]
 
@@ -223,22 +223,23 @@ class Claims(BookDirective):
         rows = [
             self.row(slug, claim, {scale: verdicts[scale][claim.id] for scale in SCALES}) for claim in chapter.claims
         ]
-        headings = ["Expected", "Measured", "Paper", "Verdict"]
-        return [table(headings, rows, leads=True, widths=(26, 37, 16, 21))]
+        return [table(["Expected", "Measured", "Paper"], rows, leads=True, widths=(30, 48, 22))]
 
     def row(self, slug: str, claim: ledger.Claim, verdicts: dict[str, ledger.Verdict]) -> list[Cell]:
-        first = paragraph(
-            link(self.env.docname, self.label_of(slug, claim), claim.id), text(". "), *self.words(claim.statement)
-        )
+        claimed = [link(self.env.docname, self.label_of(slug, claim), claim.id), text(". ")]
         source = paragraph(*self.words(f"{claim.source}; {claim.kind}"), classes=["book-quiet"])
+        states = [[text(f"{scale}: ", "book-quiet"), verdict_node(verdicts[scale].status)] for scale in SCALES]
+        spaced = [node for state in states for node in (*state, text("\u2003"))]
         lines = {scale: lines_of(verdicts[scale], SHOWN) for scale in SCALES}
         scale = next((s for s in ("quick", "full", "smoke") if lines[s]), "quick")
         expected = claim.expect.get(scale) or next(iter(claim.expect.values()))
-        found = [paragraph(text(line)) for line in lines[scale]] or [paragraph(text("not run", "book-quiet"))]
-        if lines[scale] and scale != "quick":
+        found = [paragraph(text(line)) for line in lines[scale]]
+        if not found:
+            found = [paragraph(text(verdicts[scale].status, "book-quiet"))]
+        elif scale != "quick":
             found.append(paragraph(text(f"at {scale} scale", "book-quiet")))
-        states = [paragraph(text(f"{scale}: ", "book-quiet"), verdict_node(verdicts[scale].status)) for scale in SCALES]
-        return [[first, source], [paragraph(*self.words(expected))], found, self.paper(claim), states]
+        lead = [paragraph(*claimed, *self.words(claim.statement)), source, paragraph(*spaced)]
+        return [lead, [paragraph(*self.words(expected))], found, self.paper(claim)]
 
 
 class Expectations(BookDirective):
@@ -257,17 +258,14 @@ class Expectations(BookDirective):
             for notebook, entry in chapter.notebooks.items()
         ]
         values = [
-            [
-                [paragraph(link(self.env.docname, self.label_of(slug, claim), claim.id))],
-                *(self.value(claim, scale) for scale in SCALES),
-            ]
+            [[paragraph(link(self.env.docname, self.label_of(slug, claim), claim.id))], self.values(claim)]
             for claim in chapter.claims
         ]
+        title = nodes.title("", "The value of each claim, with its tolerance")
         return [
             paragraph(text("Time, memory and device of each notebook; “here” is the run that this page shows.")),
             table(["Notebook", *SCALES], costs),
-            paragraph(text("The value of each claim, with its tolerance.")),
-            table(["Claim", *SCALES], values),
+            nodes.admonition("", title, table(["Claim", "Expected"], values, widths=(12, 88)), classes=["dropdown"]),
         ]
 
     def cost(self, root: Path, slug: str, notebook: str, scale: str, entry: dict[str, Any] | None) -> Cell:
@@ -283,13 +281,18 @@ class Expectations(BookDirective):
             cell.append(paragraph(text(found), classes=["book-quiet"]))
         return cell
 
-    def value(self, claim: ledger.Claim, scale: str) -> Cell:
-        if scale not in claim.expect:
-            return [paragraph(text("not required", "book-quiet"))]
-        if claim.expect[scale] == "not checked":
-            return [paragraph(text("not checked", "book-quiet"))]
-        note = [] if scale in claim.scales else [text(" (need not hold)", "book-quiet")]
-        return [paragraph(*self.words(claim.expect[scale]), *note)]
+    def values(self, claim: ledger.Claim) -> Cell:
+        """What to expect of a claim: once where all scales agree, else scale by scale."""
+        if set(claim.scales) == set(SCALES) and len(set(claim.expect.values())) == 1:
+            return [paragraph(*self.words(claim.expect["quick"]))]
+        stated = [(scale, claim.expect.get(scale, "not checked")) for scale in SCALES]
+        need = {
+            scale: " (need not hold)" for scale, words in stated if scale not in claim.scales and words != "not checked"
+        }
+        return [
+            paragraph(text(f"{scale}: ", "book-quiet"), *self.words(words), text(need.get(scale, ""), "book-quiet"))
+            for scale, words in stated
+        ]
 
 
 class Scoreboard(BookDirective):
@@ -343,7 +346,7 @@ class FullRuns(BookDirective):
             rows += [self.row(slug, run, archived) for run in content["runs"]]
         if not rows:
             return [paragraph(text("No full-scale run is defined yet."))]
-        return [table(["Run", "Feeds", "Cost", "Archived"], rows)]
+        return [table(["Run", "Feeds", "Cost", "Archived"], rows, widths=(33, 32, 22, 13))]
 
     def row(self, slug: str, run: dict[str, Any], archived: list[dict[str, Any]]) -> list[Cell]:
         points = grid_points(run)

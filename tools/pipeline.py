@@ -190,7 +190,10 @@ def book_jobs() -> list[Job]:
 
 
 def full_jobs(slug: str, run: str = "", scale: str = "full") -> list[Job]:
-    """The runs of a chapter's runs.yaml (all, or the one named `run`) at a scale, their grids expanded."""
+    """The runs of a chapter's runs.yaml (all, or the one named `run`) at a scale, their grids expanded.
+
+    What a run asks for in runs.yaml is for the full scale; a rehearsal at another one takes what a run gets by default.
+    """
     if slug not in chapters():
         raise Refused(f"There is no chapter {slug!r}; {presets.nearest(slug, chapters())}." if slug else NO_CHAPTER)
     if scale not in presets.SCALES:
@@ -209,7 +212,8 @@ def full_jobs(slug: str, run: str = "", scale: str = "full") -> list[Job]:
             chosen = dict(zip(grid, values, strict=True))
             seed = chosen.pop("seed", 0)
             overrides = dict(plan.get("overrides") or {}) | chosen
-            one = job(slug, plan["notebook"], plan.get("resources"), scale=scale, seed=seed, overrides=overrides)
+            needs = plan.get("resources") if scale == "full" else None
+            one = job(slug, plan["notebook"], needs, scale=scale, seed=seed, overrides=overrides)
             jobs.setdefault(one.path, one)
     return list(jobs.values())
 

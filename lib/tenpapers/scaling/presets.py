@@ -245,6 +245,7 @@ class Derivation:
     beyond_M: int = field(minimum=16, doc="size of the sketches with a source exponent beyond a + 1")
     log_M: tuple[int, ...] = field(minimum=8, doc="sizes of the sketches of the logarithmic spectrum, ascending")
     allocation_C: tuple[int, ...] = field(minimum=1024, doc="compute budgets C = M N of the allocation")
+    allocation_octaves: int = field(minimum=2, maximum=10, doc="octaves of M above 8 that the allocation searches")
     double_N: int = field(minimum=8, maximum=500, doc="iterates of the average that is summed pair by pair")
 
 
@@ -274,6 +275,7 @@ DERIVATION = {
         beyond_M=48,
         log_M=(16, 64),
         allocation_C=(2**12,),
+        allocation_octaves=3,
         double_N=40,
     ),
     "quick": Derivation(
@@ -299,8 +301,9 @@ DERIVATION = {
         ols_M=(4, 8, 16, 32, 64, 128, 192, 232, 250),
         ols_N=256,
         beyond_M=256,
-        log_M=(64, 256, 1024),
-        allocation_C=(2**14, 2**17, 2**20),
+        log_M=(32, 128, 512),
+        allocation_C=(2**14, 2**16, 2**18),
+        allocation_octaves=5,
         double_N=200,
     ),
     "full": Derivation(
@@ -328,6 +331,7 @@ DERIVATION = {
         beyond_M=2048,
         log_M=(64, 256, 1024, 4096),
         allocation_C=(2**14, 2**17, 2**20, 2**24),
+        allocation_octaves=7,
         double_N=400,
     ),
 }

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from . import _check
 from ._problem import Problem
-from ._risk import effective_dimension, exact_risk, mean_bias
 from ._schedule import effective_samples
 
 Schedule = Sequence[tuple[float, int]]
@@ -134,9 +133,9 @@ def label_noise(mu: Float[Tensor, " M"], schedule: Schedule) -> Float[Tensor, " 
     f, later = torch.zeros_like(mu), torch.ones_like(mu)
     for stepsize, count in reversed(schedule):
         u = stepsize * mu
-        kept = (1 - u) ** (2 * count)
-        f += u / (2 - u) * (1 - kept) * later
-        later = later * kept
+        log = 2 * count * torch.where(u < 0.5, torch.log1p(-u.clamp(max=0.5)), (1 - u).abs().log())
+        f -= u / (2 - u) * torch.expm1(log) * later
+        later = later * log.exp()
     return f
 
 
@@ -230,20 +229,3 @@ def remainder_scale(problem: Problem, N: int, gamma: float) -> float:
     mu, beta0 = problem.eigenvalues, problem.initial_error
     learned = effective_samples(N) * gamma
     return float(torch.where(mu * learned >= 1, beta0 / learned, mu * beta0).sum())
-
-
-def instance_ratios(problem: Problem, N: int, gamma: float) -> dict[str, float]:
-    """What the two "up to constants" of the instance-wise theorem are worth for one problem, N and gamma.
-
-    variance   Var N_eff / D_eff, Var the variance at unit noise
-    remainder  (bias - mean bias) N_eff / (D_eff remainder_scale), bias that of the exact recursion
-    head       N_eff gamma mu_1, above 1 when at least one direction is learned
-    """
-    risk = exact_risk(problem, N, gamma)
-    per_direction = effective_dimension(problem, N, gamma) / effective_samples(N)
-    remainder = risk.bias - mean_bias(problem, N, gamma)
-    return {
-        "variance": risk.variance / (problem.noise_variance + problem.approximation) / per_direction,
-        "remainder": remainder / (per_direction * remainder_scale(problem, N, gamma)),
-        "head": effective_samples(N) * gamma * float(problem.eigenvalues[0]),
-    }
