@@ -132,7 +132,7 @@ def test_a_finished_run_leaves_its_folder(book):
 def test_an_uncommitted_input_is_recorded(book):
     (book / "notes.txt").write_text("not an input")
     assert json.loads((complete() / "provenance.json").read_text())["clean"] is True
-    (book / "data/reported/scaling.csv").write_text("item\n")
+    (book / "data/reported/scaling.csv").write_text(REPORTED)
     assert json.loads((complete() / "provenance.json").read_text())["clean"] is False
 
 
@@ -461,6 +461,53 @@ def test_a_declared_file_must_exist_and_an_undeclared_one_is_refused(book):
         run.archived("t")
 
 
+REPORTED = "item,setting,metric,value,source,verified\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is not a table"),
+        ('item,setting\n"Fig. 1', "is not a table"),
+        ("item,setting,metric,value\nFig. 1,a=2,alpha_M,1.07\n", "lacks the column 'source'"),
+        (REPORTED + "Fig. 1,a=2,alpha_M,1.07,Fig. 1,sure\n", "marks a number 'sure'"),
+        (REPORTED + "Fig. 1,a=2,alpha_M,,Fig. 1,verified\n", "a row without item, metric or value"),
+    ],
+)
+def test_a_damaged_table_is_named_before_anything_is_computed(book, text, words):
+    (book / "data/reported/scaling.csv").write_text(text)
+    with pytest.raises(ledger.LedgerError, match=r"^[^\n]*$") as caught:
+        begin()
+    assert words in str(caught.value)
+    assert "data/reported/scaling.csv is damaged" in str(caught.value)
+    assert not (book / "_build").exists()
+
+
+def test_a_damaged_archive_is_named_before_anything_is_computed(book):
+    place = book / "data/results/scaling/big"
+    place.mkdir(parents=True)
+    (place / "t.csv").write_text("")
+    with pytest.raises(ledger.LedgerError, match=r"big/t\.csv is damaged"):
+        begin()
+    assert begin("full").archived("t") is None  # at full scale the archive is no input
+
+
+def test_a_number_of_the_paper_is_read_by_name(book):
+    assert begin().paper("Fig. 1", "alpha_M") == 1.07
+    with pytest.raises(ledger.LedgerError, match=r"has 0 rows for alpha_N of Fig\. 1; it must have one"):
+        begin().paper("Fig. 1", "alpha_N")
+    (book / "data/reported/scaling.csv").write_text(REPORTED + "Fig. 1,a=2,alpha_M,high,Fig. 1,recalled\n")
+    with pytest.raises(ledger.LedgerError, match=r"gives 'high' for alpha_M of Fig\. 1, which is no number"):
+        begin().paper("Fig. 1", "alpha_M")
+
+
+def test_a_finished_run_clears_the_checkpoints_of_earlier_inputs(book):
+    begin(device="auto").map("p", lambda item: item, [1])
+    (book / "requirements.lock").write_text("torch==2.14.1\n")
+    complete()
+    assert not list((book / "_build/checkpoints").rglob("*.json"))
+
+
 def test_a_damaged_notebook_is_named(book):
     (book / "chapters/scaling/experiments.ipynb").write_text("{")
     with pytest.raises(ledger.LedgerError, match=r"experiments\.ipynb is damaged"):
@@ -619,7 +666,7 @@ def test_the_archive_refuses_what_is_no_full_clean_run(book, capsys):
     assert main(["archive", str(full), "--replace"]) == 0
     (full / "tables/sums.csv").write_text("n,sum\n1,3.0\n")
     assert "is not the table that the run wrote" in refused(full, "--name", "again")
-    (book / "data/reported/scaling.csv").write_text("item\n")
+    (book / "data/reported/scaling.csv").write_text(REPORTED)
     assert "uncommitted changes" in refused(complete("full"), "--name", "again")
     assert not (book / "data/results/scaling/again").exists()
 

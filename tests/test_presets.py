@@ -11,7 +11,7 @@ from tenpapers import presets
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    M: tuple[int, ...] = presets.field(minimum=1, maximum=512, doc="model sizes")
+    M: tuple[int, ...] = presets.field(minimum=1, maximum=512, ascending=True, doc="model sizes")
     gamma: float = presets.field(above=0, maximum=1, doc="stepsize")
     trials: int = presets.field(minimum=1)
     method: str = presets.field(choices=("exact", "sampled"))
@@ -49,6 +49,8 @@ def test_overrides_may_be_yaml_text():
         ("quick", {"gama": 0.1}, "unknown field 'gama'; did you mean 'gamma'?"),
         ("quick", {"M": [4, -1]}, "an entry of M is -1; it must be at least 1 and at most 512."),
         ("quick", {"M": []}, "M is empty; it must have at least one entry."),
+        ("quick", {"M": [8, 4]}, "M is [8, 4]; each of its entries must be above the one before."),
+        ("quick", {"M": [4, 4]}, "M is [4, 4]; each of its entries must be above the one before."),
         ("quick", {"M": 4}, "M is 4; it must be a list."),
         ("quick", {"M": [4.5]}, "an entry of M is 4.5; it must be a whole number."),
         ("quick", {"gamma": 0}, "gamma is 0.0; it must be at most 1 and above 0."),

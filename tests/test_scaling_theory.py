@@ -120,3 +120,26 @@ def test_remainder_scale_splits_at_one_over_N_eff_gamma():
     problem = scaling.Problem(torch.tensor([1.0, 1e-6]).double(), torch.tensor([2.0, 3.0]).double(), 0.0, 1.0)
     s = scaling.effective_samples(256) * 0.1
     assert theory.remainder_scale(problem, 256, 0.1) == pytest.approx(2.0 / s + 3e-6, rel=1e-12)
+
+
+@pytest.mark.parametrize("a", [1.25, 2.0])
+def test_logarithmic_dimension_is_that_of_sketches(a):
+    problem = scaling.logarithmic_problem(a, 128, 2048, 1.0, torch.Generator().manual_seed(0))
+    h = 128 * problem.eigenvalues
+    measured = float((h / (1 + h)).square().mean())
+    assert theory.logarithmic_dimension(a, math.log(128)) == pytest.approx(measured, rel=0.04)
+
+
+def test_logarithmic_dimension_tends_to_the_plateau():
+    """D / M tends to L(M)^2, from below and slowly."""
+    shares = []
+    for exponent in (50, 100, 200):
+        plateau = math.log(2) / 0.5 * (exponent * math.log2(10)) ** -0.5
+        shares.append(theory.logarithmic_dimension(1.5, exponent * math.log(10)) / plateau**2)
+    assert shares == sorted(shares)
+    assert 0.9 < shares[-1] < 1
+
+
+def test_logarithmic_dimension_refuses_small_sizes():
+    with pytest.raises(ValueError, match="log_M"):
+        theory.logarithmic_dimension(1.5, 1.0)

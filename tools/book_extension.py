@@ -203,9 +203,9 @@ class BookDirective(SphinxDirective):
         return f"{slug}-{claim.id.lower()}"
 
     def paper(self, claim: ledger.Claim) -> Cell:
-        """The paper's value; one that was not read in the paper itself says so."""
+        """The paper's value, nothing where it gives none; one that was not read in the paper itself says so."""
         if claim.paper is None:
-            return [paragraph(text("no number", "book-quiet"))]
+            return []
         value = self.words(claim.paper.get("value", "no value"))
         note = [text(" (recalled, not verified)", "book-quiet")] if claim.paper["status"] == "recalled" else []
         return [paragraph(*value, *note)]
@@ -432,17 +432,20 @@ def path_of(words: str) -> tuple[str, str, str]:
 
 
 def count(chapter: ledger.Chapter, verdicts: dict[str, ledger.Verdict], scale: str) -> str:
-    required = [c.id for c in chapter.claims if scale in c.scales]
-    if all(verdicts[id].status == "not run" for id in required):
+    """How many of the claims that must hold at a scale do, and what became of the others."""
+    required = [verdicts[claim.id].status for claim in chapter.claims if scale in claim.scales]
+    if set(required) <= {"not run"}:
         return f"{PLACES[scale]}: not run"
-    holding = sum(verdicts[id].status == "holds" for id in required)
-    return f"{PLACES[scale]}: {holding} of {len(required)} hold"
+    others = {status: required.count(status) for status in ("fails", "not checked", "not run") if status in required}
+    words = [f"{required.count('holds')} of {len(required)} hold"]
+    words += [f"{number} {'fail' if status == 'fails' and number > 1 else status}" for status, number in others.items()]
+    return f"{PLACES[scale]}: {', '.join(words)}"
 
 
 def duration(minutes: float) -> str:
     if minutes < 1:
         return f"{max(1, math.ceil(minutes * 60))} s"
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.3g} h"
 
 
 # Sphinx

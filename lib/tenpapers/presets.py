@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import math
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,15 +38,17 @@ def field(
     above: float | None = None,
     below: float | None = None,
     choices: Sequence[Any] | None = None,
+    ascending: bool = False,
     doc: str = "",
 ) -> Any:
     """A field of a preset with its accepted range.
 
-    `minimum` and `maximum` are inclusive, `above` and `below` exclusive; in a tuple field they hold for every entry.
+    `minimum` and `maximum` are inclusive, `above` and `below` exclusive; in a tuple field they hold for every entry,
+    and `ascending` asks that each entry is above the one before.
     `doc` says what the field is, with its unit.
     """
     accepted = {"minimum": minimum, "maximum": maximum, "above": above, "below": below, "choices": choices}
-    return dataclasses.field(metadata={"accepted": accepted, "doc": doc})
+    return dataclasses.field(metadata={"accepted": accepted, "ascending": ascending, "doc": doc})
 
 
 def resolve(table: Mapping[str, Preset], scale: str, overrides: Mapping[str, Any] | str | None = None) -> Preset:
@@ -93,6 +96,8 @@ def _checked(name: str, value: Any, kind: Any, metadata: Mapping[str, Any]) -> A
         items = tuple(_checked(f"an entry of {name}", v, entry, metadata) for v in value)
         if not items:
             raise ValueError(f"{name} is empty; it must have at least one entry.")
+        if metadata.get("ascending") and any(after <= before for before, after in itertools.pairwise(items)):
+            raise ValueError(f"{name} is {list(items)}; each of its entries must be above the one before.")
         return items
     wanted = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}[kind]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

@@ -46,6 +46,7 @@ INPUTS = (
     "data",
     "requirements.lock",
 )  # what a run's commit must hold for the run to be repeatable
+REPORTED = ("item", "setting", "metric", "value", "source", "verified")  # columns of data/reported/<slug>.csv
 VERSIONS = ("torch", "numpy", "scipy", "pandas", "tenpapers")
 
 
@@ -82,7 +83,8 @@ def start(
     if path is not None and not path.is_file():
         raise LedgerError(f"{path} does not exist, so a run of it cannot be recorded.")
     given = parameters(scale, seed, device, overrides)
-    if path is not None:
+    if path is not None and root is not None:
+        _check_data(root, path, scale)
         identity = key(path, given)
     else:  # away from the book there is no notebook file: the library's sources and the parameters remain
         modules = library_modules([f"import tenpapers.ledger, tenpapers.{slug}"])
@@ -265,6 +267,18 @@ class Run:
         """The numbers that the paper reports: data/reported/<slug>.csv, which the notebook must declare."""
         return self._read(f"data/reported/{self.slug}.csv")
 
+    def paper(self, item: str, metric: str) -> float:
+        """One number that the paper reports; LedgerError when its table has no such row, or no number there."""
+        frame = self.reported()
+        found = frame.loc[(frame["item"] == item) & (frame["metric"] == metric), "value"]
+        place = f"data/reported/{self.slug}.csv"
+        if len(found) != 1:
+            raise LedgerError(f"{place} has {len(found)} rows for {metric} of {item}; it must have one.")
+        try:
+            return float(found.iloc[0])
+        except ValueError:
+            raise LedgerError(f"{place} gives {found.iloc[0]!r} for {metric} of {item}, which is no number.") from None
+
     def archived(self, table: str) -> pd.DataFrame | None:
         """A table of all archived full-scale runs, with the column `run`; None when there is none.
 
@@ -300,7 +314,7 @@ class Run:
             self.folder.rename(before)
         self._draft.rename(self.folder)
         shutil.rmtree(before, ignore_errors=True)
-        shutil.rmtree(self._checkpoints, ignore_errors=True)
+        shutil.rmtree(self._checkpoints.parent, ignore_errors=True)  # also those of earlier inputs
         held = sum(all(v["holds"] for v in self._verdicts if v["id"] == id) for id in checked)
         display(
             HTML(f"<p><strong>{held} of {len(checked)} claims checked here hold at scale {self.scale}.</strong></p>")
@@ -375,6 +389,25 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, bool | int | float | str):
         raise LedgerError(f"A measured value is of type {type(value).__name__}; give a number, a truth or a string.")
     return value
+
+
+def _check_data(root: Path, notebook: Path, scale: str) -> None:
+    """Read every table that a notebook declares, so that a damaged one is named before anything is computed."""
+    for name in declared_data(read_notebook(notebook)):
+        if scale == "full" and name.startswith("data/results"):
+            continue
+        place = root / name
+        for path in [place] if place.is_file() else sorted(place.rglob("*.csv")):
+            frame = _read_csv(path) if path.suffix == ".csv" else None
+            if frame is None or path.parent != root / "data" / "reported":
+                continue
+            lacking = [column for column in REPORTED if column not in frame]
+            if lacking:
+                raise LedgerError(f"{path} is damaged: it lacks the column {lacking[0]!r}.")
+            odd = sorted({str(mark) for mark in frame["verified"]} - {"verified", "recalled"})
+            if odd or frame.isna()[["item", "metric", "value"]].any(axis=None):
+                what = f"marks a number {odd[0]!r}" if odd else "has a row without item, metric or value"
+                raise LedgerError(f"{path} is damaged: it {what}; every number is 'verified' or 'recalled'.")
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -28,47 +28,55 @@ class Experiments:
     parts: tuple[str, ...] = field(choices=tuple(PARTS), doc="parts of the notebook to run; the others are left out")
     a: tuple[float, ...] = field(above=1.0, doc="exponents of the spectrum i^-a")
     b: tuple[float, ...] = field(above=1.0, doc="source exponents, paired with every a > b - 1")
-    M: tuple[int, ...] = field(minimum=4, doc="sizes of the exact surface")
-    N: tuple[int, ...] = field(minimum=16, doc="samples of the exact surface")
+    M: tuple[int, ...] = field(ascending=True, minimum=4, doc="sizes of the exact surface")
+    N: tuple[int, ...] = field(ascending=True, minimum=16, doc="samples of the exact surface")
     d: int = field(minimum=64, doc="explicit modes, at least; 16 M where that is more; the rest through their mean")
     sketches: int = field(minimum=2, doc="sketches per cell of the exact surface")
-    gamma: float = field(above=0.0, below=1.0, doc="first stepsize; the paper's is 0.1")
+    gamma: float = field(above=0.0, maximum=0.3, doc="first stepsize, below the stability edge; the paper's is 0.1")
     visible_b: float = field(above=2.0, below=3.0, doc="source exponent at a = 2 that makes the variance visible")
-    visible_gamma: float = field(above=0.0, below=1.0, doc="stepsize of that comparison")
+    visible_gamma: float = field(above=0.0, maximum=0.3, doc="stepsize of that comparison")
     paper_a: tuple[float, ...] = field(choices=(1.5, 2.0), doc="spectra of the paper's Figures 1 and 3")
     paper_d: int = field(minimum=64, doc="most modes: the paper has 20000 at a = 1.5 and 2000 at a = 2")
-    paper_M: tuple[int, ...] = field(minimum=4, doc="sizes that the joint fit may use")
-    paper_N: tuple[int, ...] = field(minimum=16, doc="samples that the joint fit may use")
+    paper_M: tuple[int, ...] = field(ascending=True, minimum=4, doc="sizes that the joint fit may use")
+    paper_N: tuple[int, ...] = field(ascending=True, minimum=16, doc="samples that the joint fit may use")
     paper_rows: int = field(minimum=1, doc="rows of S drawn per size: sketches times M, where that gives 4 sketches")
     paper_sketches: int = field(minimum=2, doc="sketches per size, at most; the paper has 1000")
     windows_M: tuple[int, ...] = field(
-        minimum=4, doc="largest sizes of a window; the smallest are the first two of paper_M"
+        ascending=True, minimum=4, doc="largest sizes of a window; the smallest are the first two of paper_M"
     )
     windows_N: tuple[int, ...] = field(
-        minimum=16, doc="most samples of a window; the fewest are the first two of paper_N"
+        ascending=True, minimum=16, doc="most samples of a window; the fewest are the first two of paper_N"
     )
-    frontier_M: tuple[int, ...] = field(minimum=4, doc="sizes of the compute frontier")
-    frontier_C: tuple[int, ...] = field(minimum=256, doc="compute budgets C = M N")
+    frontier_M: tuple[int, ...] = field(ascending=True, minimum=4, doc="sizes of the compute frontier")
+    frontier_C: tuple[int, ...] = field(ascending=True, minimum=256, doc="compute budgets C = M N")
     frontier_sketches: int = field(minimum=2, doc="sketches per size of the frontier")
-    mc_M: tuple[int, ...] = field(minimum=2, doc="sizes of the Monte-Carlo grid")
-    mc_N: tuple[int, ...] = field(minimum=4, doc="samples of the Monte-Carlo grid")
+    mc_M: tuple[int, ...] = field(ascending=True, minimum=2, doc="sizes of the Monte-Carlo grid")
+    mc_N: tuple[int, ...] = field(ascending=True, minimum=4, doc="samples of the Monte-Carlo grid")
     mc_reduced: bool = field(doc="true: M random numbers per step; false: the algorithm in its d dimensions")
     mc_blocks: int = field(minimum=1, doc="pieces of a cell: what a killed run resumes by")
     mc_sketches: int = field(minimum=2, doc="sketches per piece")
     mc_runs: int = field(minimum=1, doc="runs of SGD per sketch, each with its own w*")
     honest_runs: int = field(minimum=10, doc="runs of the one small cell in d dimensions")
-    averaged_N: tuple[int, ...] = field(minimum=16, doc="samples of the averaged iterates")
+    averaged_N: tuple[int, ...] = field(ascending=True, minimum=16, doc="samples of the averaged iterates")
     averaged_sketches: int = field(minimum=2, doc="sketches per cell of the averaged iterates")
     log_a: tuple[float, ...] = field(above=1.0, doc="exponents of the logarithmic spectrum")
-    log_decades: tuple[int, ...] = field(minimum=1, maximum=250, doc="powers of ten of M for the fixed-point equation")
+    log_decades: tuple[int, ...] = field(
+        ascending=True, minimum=1, maximum=250, doc="powers of ten of M for the fixed-point equation"
+    )
     step_M: int = field(minimum=4, doc="size of the stepsize sweep's small model; the wide one is 8 times that")
     step_full_N: int = field(minimum=16, doc="samples that fill the small model, N_eff far above M^1.5")
-    step_N: tuple[int, ...] = field(minimum=16, doc="samples of the best-stepsize sweep")
+    step_N: tuple[int, ...] = field(ascending=True, minimum=16, doc="samples of the best-stepsize sweep")
     edge_M: int = field(minimum=2, doc="size of the stability experiment")
     edge_steps: int = field(minimum=100, doc="steps of its recursion")
     batch_M: int = field(minimum=4, doc="size of the mini-batch experiment")
-    batch_N: tuple[int, ...] = field(minimum=256, doc="samples of the mini-batch experiment")
-    batch: tuple[int, ...] = field(minimum=1, doc="batch sizes")
+    batch_N: tuple[int, ...] = field(ascending=True, minimum=256, doc="samples of the mini-batch experiment")
+    batch: tuple[int, ...] = field(ascending=True, minimum=1, doc="batch sizes")
+
+    def __post_init__(self) -> None:
+        if not set(self.windows_M) <= set(self.paper_M) or not set(self.windows_N) <= set(self.paper_N):
+            raise ValueError(
+                "windows_M and windows_N must be among paper_M and paper_N: a window ends at a size computed."
+            )
 
 
 def _powers(low: int, high: int, step: int = 1) -> tuple[int, ...]:
@@ -222,13 +230,17 @@ class Derivation:
     samples: int = field(minimum=1000, doc="samples of a moment")
     sgd_runs: int = field(minimum=50, doc="runs of SGD per Monte-Carlo mean, in the reduced form and in d dimensions")
     design_runs: int = field(minimum=50, doc="runs of SGD per design of the features")
-    parts_N: tuple[int, ...] = field(minimum=4, doc="samples of the figure of the parts of the risk")
-    sizes: tuple[int, ...] = field(minimum=8, doc="sizes M of the approximation error and of the spectrum, ascending")
+    parts_N: tuple[int, ...] = field(ascending=True, minimum=4, doc="samples of the figure of the parts of the risk")
+    sizes: tuple[int, ...] = field(
+        ascending=True, minimum=8, doc="sizes M of the approximation error and of the spectrum, ascending"
+    )
     modes: int = field(
         minimum=512, doc="explicit modes of those sketches; the rest through their mean where it matters"
     )
     sketches: int = field(minimum=2, doc="sketches per size")
-    profile_N: tuple[int, ...] = field(minimum=16, doc="steps of the comparison of the noise profile, step by step")
+    profile_N: tuple[int, ...] = field(
+        ascending=True, minimum=16, doc="steps of the comparison of the noise profile, step by step"
+    )
     instance_a: tuple[float, ...] = field(above=1.0, doc="spectra of the instance-wise bounds")
     instance_M: tuple[int, ...] = field(minimum=2, doc="sizes of the instance-wise bounds")
     instance_N: tuple[int, ...] = field(minimum=16, doc="samples of the instance-wise bounds")
@@ -237,16 +249,24 @@ class Derivation:
     )
     wide_modes: int = field(minimum=64, doc="modes of the problem without a sketch")
     wide_N: tuple[int, ...] = field(
-        minimum=256, doc="samples there, ascending; far fewer directions learned than modes"
+        ascending=True, minimum=256, doc="samples there, ascending; far fewer directions learned than modes"
     )
     bounds_M: int = field(minimum=8, doc="size of the sketches that are kept for the bounds of the main law; d = 12 M")
-    ols_M: tuple[int, ...] = field(minimum=2, doc="sizes of the least-squares figure, ascending")
+    ols_M: tuple[int, ...] = field(ascending=True, minimum=2, doc="sizes of the least-squares figure, ascending")
     ols_N: int = field(minimum=16, doc="its number of samples, above the largest size")
     beyond_M: int = field(minimum=16, doc="size of the sketches with a source exponent beyond a + 1")
-    log_M: tuple[int, ...] = field(minimum=8, doc="sizes of the sketches of the logarithmic spectrum, ascending")
-    allocation_C: tuple[int, ...] = field(minimum=1024, doc="compute budgets C = M N of the allocation")
+    log_M: tuple[int, ...] = field(
+        ascending=True, minimum=8, doc="sizes of the sketches of the logarithmic spectrum, ascending"
+    )
+    allocation_C: tuple[int, ...] = field(ascending=True, minimum=1024, doc="compute budgets C = M N of the allocation")
     allocation_octaves: int = field(minimum=2, maximum=10, doc="octaves of M above 8 that the allocation searches")
     double_N: int = field(minimum=8, maximum=500, doc="iterates of the average that is summed pair by pair")
+
+    def __post_init__(self) -> None:
+        if self.ols_N <= max(self.ols_M) + 1:
+            raise ValueError(
+                f"ols_N is {self.ols_N}; least squares needs more than max(ols_M) + 1 = {max(self.ols_M) + 1}."
+            )
 
 
 DERIVATION = {

@@ -6,8 +6,10 @@ Nothing here calls the fast evaluation in `tenpapers.scaling`; the derivation co
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.optimize import brentq
 from torch import Tensor
 
 from . import _check
@@ -229,3 +231,30 @@ def remainder_scale(problem: Problem, N: int, gamma: float) -> float:
     mu, beta0 = problem.eigenvalues, problem.initial_error
     learned = effective_samples(N) * gamma
     return float(torch.where(mu * learned >= 1, beta0 / learned, mu * beta0).sum())
+
+
+def logarithmic_dimension(a: float, log_M: float) -> float:
+    """D / M with D = tr (Sigma / (Sigma + 1/M))^2, for M Gaussian rows on lambda_i = 1 / (i log2(i + 1)^a), M large.
+
+    log_M is the natural logarithm of M, at least log 8, so that M itself may be 10^200; a > 1. D_eff at N_eff gamma = M
+    lies between D and 4 D, because x / (1 + x) lies between min(1, x) / 2 and min(1, x). From the deterministic
+    equivalent: with x1 = sum_i share_i / M, x2 = sum_i share_i^2 / M, share_i = lambda_i / (lambda_i + kappa) and kappa
+    the root of kappa M (1 - x1) = 1, D / M = (x2 - 2 x1 x2 + x1^2) / (1 - x2). An argument, not a proof.
+    """
+    a = _check.real("a", a, above=1.0)
+    log_M = _check.real("log_M", log_M, above=2.0)
+    first = np.arange(1, 10_001)  # one by one, then by the midpoint rule in u = log i, then in closed form
+    grid = np.linspace(math.log(10_000.5), log_M + 60.0, 50_001)
+    middle = (grid[1:] + grid[:-1]) / 2
+    u = np.concatenate([np.log(first), middle])
+    log_spectrum = -u - a * np.log(np.concatenate([np.log2(first + 1.0), middle / math.log(2)]))
+    weight = np.exp(np.concatenate([np.zeros(len(first)), middle + math.log(grid[1] - grid[0])]) - log_M)
+    beyond = math.log(2) ** a / (a - 1) * grid[-1] ** (1 - a)
+
+    def moments(log_ratio: float) -> tuple[float, float]:  # log_ratio = log(kappa M)
+        share = 1 / (1 + np.exp(np.clip(log_ratio - log_M - log_spectrum, -700.0, 700.0)))
+        return float(weight @ share) + beyond * math.exp(-log_ratio), float(weight @ share**2)
+
+    root = brentq(lambda r: math.exp(r) * (1 - moments(r)[0]) - 1, 0.0, 20.0, xtol=1e-12)
+    x1, x2 = moments(root)
+    return (x2 - 2 * x1 * x2 + x1**2) / (1 - x2)
