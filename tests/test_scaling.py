@@ -6,6 +6,10 @@ forms for Sigma = I, and sums written out. None of them uses the library's own e
 
 import itertools
 import math
+import re
+import subprocess
+import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -275,6 +279,69 @@ def test_logarithmic_tail():
     assert_allclose(p.spectrum[2], 1 / (3 * 4))
 
 
+def by_definition(spectrum, coefficients, S, trace, second, target):
+    """mu, beta0 and E Approx of a sketch whose modes beyond d enter through these sums."""
+    M = len(S)
+    Sigma = (S * spectrum) @ S.T + trace / M * np.eye(M)
+    G = (S * spectrum**2 * coefficients) @ S.T + second / M * np.eye(M)
+    mu, U = np.linalg.eigh(Sigma)
+    beta0 = np.diag(U.T @ G @ U) / mu**2
+    return mu[::-1], beta0[::-1], spectrum @ coefficients + target - (beta0 * mu).sum()
+
+
+@pytest.mark.parametrize(("a", "b"), [(2.0, 2.0), (1.5, 1.3), (1.2, 1.9)])
+def test_infinite_tail_is_its_definition(a, b):
+    """Few modes, so that each of the three sums matters."""
+    mpmath = pytest.importorskip("mpmath")
+    M = d = 8
+    S = problem(a, b, M, d, infinite=False, seed=3).S.numpy()
+    tail = [float(mpmath.zeta(s, d + 1)) for s in (a, a + b, b)]
+    i = np.arange(1.0, d + 1)
+    for normalised in (False, True):
+        p = problem(a, b, M, d, seed=3, normalised=normalised)
+        unit = float(mpmath.zeta(a)) if normalised else 1.0
+        sums = tail[0] / unit, tail[1] / unit**2, tail[2] / unit
+        mu, beta0, approximation = by_definition(i**-a / unit, i ** (a - b), S, *sums)
+        assert_allclose(p.eigenvalues, mu, rtol=1e-10)
+        assert_allclose(p.initial_error, beta0, rtol=1e-10)
+        assert_allclose(p.approximation, approximation, rtol=1e-10)
+
+
+def log_sum(a, d, power):
+    """sum_(i>d) of the logarithmic spectrum's powers: 2 10^5 summands and the integral in 30 digits (midpoint rule)."""
+    mpmath = pytest.importorskip("mpmath")
+    stop = d + 2 * 10**5
+    i = np.arange(d + 1.0, stop + 1.0)
+    with mpmath.workdps(30):
+        low = mpmath.log(stop + mpmath.mpf(1) / 2)
+
+        def summand(u):  # times i, u = log i; log2(i + 1) = (u + log(1 + 1/i)) / log 2
+            log2 = (u + mpmath.log1p(mpmath.exp(-u))) / mpmath.log(2)
+            return mpmath.exp((1 - power) * u) / log2 ** (power * a)
+
+        rest = mpmath.quad(summand, [low, low + 5, low + 20, low + 100, 10**3, 10**5, 10**8])
+        if power == 1:  # beyond u = 10^8 it is (log 2 / u)^a
+            rest += mpmath.log(2) ** a * mpmath.mpf(10) ** (8 * (1 - a)) / (a - 1)
+    return math.fsum(1 / (i * np.log2(i + 1) ** a) ** power) + float(rest)
+
+
+@pytest.mark.parametrize("a", [1.5, 2.0, 3.0])
+def test_logarithmic_tail_is_its_definition(a):
+    for d in (8, 1000, 5000):
+        assert_allclose(scaling._problem._log_tail(a, d), log_sum(a, d, 1), rtol=1e-8)
+        assert_allclose(scaling._problem._log_tail_of_squares(a, d), log_sum(a, d, 2), rtol=1e-8)
+    M = d = 8
+    S = scaling.logarithmic_problem(a, M, d, 1.0, generator(3), infinite=False).S.numpy()
+    p = scaling.logarithmic_problem(a, M, d, 1.0, generator(3))
+    i = np.arange(1.0, d + 1)
+    first, second = log_sum(a, d, 1), log_sum(a, d, 2)
+    lam = 1 / (i * np.log2(i + 1) ** a)
+    mu, beta0, approximation = by_definition(lam, np.ones(d), S, first, second, first)
+    assert_allclose(p.eigenvalues, mu, rtol=1e-8)
+    assert_allclose(p.initial_error, beta0, rtol=1e-8)
+    assert_allclose(p.approximation, approximation, rtol=1e-8)
+
+
 # The recursion -------------------------------------------------------------------------------------------------------
 
 
@@ -451,6 +518,27 @@ def test_close_to_the_edge():
     bias, variance = loop(p, stepsizes(300, gamma))
     risk = scaling.exact_risk(p, 300, gamma)
     assert_allclose([risk.bias, risk.variance], [bias, variance], rtol=1e-11)
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_extreme_units(unit):
+    """Eigenvalues times u, stepsize and initial error divided by u: the same risk."""
+    mu, beta0 = torch.tensor([1.0, 0.1], dtype=torch.float64), torch.tensor([0.5, 2.0], dtype=torch.float64)
+    plain, scaled = scaling.Problem(mu, beta0, 0.3, 1.0), scaling.Problem(mu * unit, beta0 / unit, 0.3, 1.0)
+    edge = scaling.stability_threshold(plain)
+    assert_allclose(scaling.stability_threshold(scaled) * unit, edge, rtol=1e-14)
+    assert_allclose(edge, 0.6586, rtol=1e-4)
+    gamma = 0.4 * edge
+    for risk in (scaling.exact_risk, scaling.averaged_risk):
+        one, other = risk(plain, 300, gamma), risk(scaled, 300, gamma / unit)
+        assert_allclose([other.bias, other.variance], [one.bias, one.variance], rtol=1e-12)
+    assert_allclose(scaling.mean_bias(scaled, 300, gamma / unit), scaling.mean_bias(plain, 300, gamma), rtol=1e-12)
+    spectrum, S = torch.tensor([1.0, 0.4, 0.1], dtype=torch.float64), torch.randn(2, 3, generator=generator())
+    plain = scaling.problem_from_sketch(spectrum, torch.ones(3), S, 1.0)
+    scaled = scaling.problem_from_sketch(spectrum * unit, torch.ones(3), S, 1.0)
+    assert_allclose(scaled.initial_error, plain.initial_error, rtol=1e-12)
+    assert_allclose([scaled.eigenvalues[1], scaled.approximation],
+                    [plain.eigenvalues[1] * unit, plain.approximation * unit], rtol=1e-12)  # fmt: skip
 
 
 # The secular equation ------------------------------------------------------------------------------------------------
@@ -668,6 +756,34 @@ def test_fixed_point_solves_its_equation():
         assert_allclose((1 / (1 + kappa * i**a)).sum() + rest, M, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("a", "M"), [(1.3, 1), (2.0, 4096), (3.0, 3000), (1.5, 10**5)])
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_fixed_point_in_high_precision(a, M, logarithmic):
+    """sum_i lambda_i / (lambda_i + kappa) = M at 30 digits: 2^18 summands, then the midpoint integral and its slope."""
+    mpmath = pytest.importorskip("mpmath")
+    kappa = scaling.fixed_point(a, M, logarithmic)
+    i = np.arange(1.0, 2**18 + 1)
+    lam = 1 / (i * np.log2(i + 1) ** a) if logarithmic else i**-a
+    with mpmath.workdps(30):
+
+        def inverse(u):  # 1 / lambda at i = e^u
+            log2 = (u + mpmath.log1p(mpmath.exp(-u))) / mpmath.log(2)
+            return mpmath.exp(u) * log2**a if logarithmic else mpmath.exp(a * u)
+
+        def summand(u):
+            return mpmath.exp(u) / (1 + kappa * inverse(u))
+
+        low = mpmath.log(2**18 + mpmath.mpf(1) / 2)
+        points = [low + k for k in range(0, 60, 2)]
+        rest = mpmath.quad(summand, points)
+        if logarithmic:  # beyond, the summand is lambda / kappa and lambda (log 2 / log i)^a / i
+            rest += mpmath.log(2) ** a * points[-1] ** (1 - a) / (a - 1) / kappa
+        else:
+            rest += mpmath.exp((1 - a) * points[-1]) / (a - 1) / kappa
+        rest += mpmath.diff(lambda x: 1 / (1 + kappa * inverse(mpmath.log(x))), 2**18 + 0.5) / 24
+    assert_allclose(math.fsum(lam / (lam + kappa)) + float(rest), M, rtol=1e-10)
+
+
 def test_fixed_point_of_the_logarithmic_spectrum():
     for a, M in ((1.5, 20), (2.0, 300)):
         kappa, i = scaling.fixed_point(a, M, logarithmic=True), np.arange(1.0, 4e6)
@@ -722,12 +838,27 @@ def test_allocation_is_the_best_M():
     assert M * N <= 2**14 < M * (N + 1)
     curve = {}
     for m in (4, 8, 12, 16, 24, 32, 64, 128):
-        p = scaling.sketched_problem(2.0, 2.0, m, 2000, 1.0, generator())
-        curve[m] = scaling.exact_risk(p, 2**14 // m, 0.1).total
-    assert risk - 1.0 <= 1.03 * (min(curve.values()) - 1.0)  # sketches scatter by 2%
+        source = generator(1)  # other sketches than the library's, 16 to a size
+        drawn = [scaling.sketched_problem(2.0, 2.0, m, 2000, 1.0, source) for _ in range(16)]
+        curve[m] = np.mean([scaling.exact_risk(p, 2**14 // m, 0.1).total for p in drawn]) - 1.0
+    # A reducible risk scatters by about 6% between sketches at M = 20: the mean of 16 by 2%, that of the library's 30
+    # by 1%. Neither better nor worse than the curve's best by more than that allows.
+    assert risk - 1.0 == pytest.approx(min(curve.values()), rel=0.05)
     assert 10 <= M <= 30
-    assert scaling.optimal_allocation(2**14, 2.0, 2.0, generator=generator()) == (M, N, risk)
+    assert scaling.optimal_allocation(64, 2.0, 2.0, generator=generator()) == scaling.optimal_allocation(64, 2.0, 2.0)
     assert scaling.optimal_allocation(1, 2.0, 2.0)[:2] == (1, 1)
+
+
+def test_allocation_is_not_flattered_by_its_search():
+    """The returned risk is that of other sketches at the same M, on average over generators."""
+    gaps = []
+    for seed in range(3):
+        M, N, risk = scaling.optimal_allocation(3000, 2.0, 2.0, generator=generator(seed))
+        assert 9 <= M <= 16
+        source = generator(100 + seed)
+        drawn = [scaling.sketched_problem(2.0, 2.0, M, 500, 1.0, source) for _ in range(60)]
+        gaps.append((risk - 1.0) / (np.mean([scaling.exact_risk(p, N, 0.1).total for p in drawn]) - 1.0) - 1.0)
+    assert abs(np.mean(gaps)) < 0.035  # 10% per sketch, some 50 sketches on either side, three times: 1.2%
 
 
 # Devices -------------------------------------------------------------------------------------------------------------
@@ -776,7 +907,7 @@ ONES = torch.ones(4, dtype=torch.float64)
         (lambda: scaling.averaged_risk(identity(3), 10, 0.7), r"stability edge 0\.4"),
         (lambda: scaling.simulate(identity(3), 10, 0.7, 2, generator()), r"stability edge 0\.4"),
         (lambda: scaling.exact_risk(identity(3), 10, 0.9, batch=2), r"stability edge 0\.666667 .*batch = 2"),
-        (lambda: scaling.optimal_allocation(2**10, 2.0, 2.0, gamma=2.0), r"stability edge .*got 2 at M ="),
+        (lambda: scaling.optimal_allocation(2**10, 2.0, 2.0, gamma=2.0), r"stability edge 0\.\d+ .* at M = 1, got 2$"),
         (lambda: scaling.mean_bias(identity(3), 10, 2.5), r"gamma must be at most 2 / mu_1 = 2, got 2\.5"),
         (lambda: scaling.exact_risk(identity(3), 10, float("nan")), "gamma must be a finite number above 0, got nan"),
         (lambda: scaling.exact_risk(identity(3), 10, -0.1), "gamma must be a finite number above 0, got -0.1"),
@@ -825,6 +956,79 @@ def test_bad_input_is_named(call, message):
     assert "\n" not in str(caught.value)
 
 
+WRONG_TYPES = {  # without the type checker of the tests, in a Python of its own
+    "s.exact_risk(None, 10, .1)": "TypeError: problem must be a Problem .* got NoneType",
+    "s.averaged_risk(3, 10, .1)": "TypeError: problem must be a Problem .* got int",
+    "s.simulate(None, 10, .1, 2, g)": "TypeError: problem must be a Problem",
+    "s.stability_threshold(None)": "TypeError: problem must be a Problem",
+    "s.effective_dimension(None, 10, .1)": "TypeError: problem must be a Problem",
+    "s.mean_bias(None, 10, .1)": "TypeError: problem must be a Problem",
+    "s.growth_factor(None, .1)": "TypeError: problem must be a Problem",
+    "s.ols_risk(None, 10)": "TypeError: problem must be a Problem",
+    "s.risk_curve(None, [10], .1)": "TypeError: problem must be a Problem",
+    "s.risk_curve(P, 100, .1)": "TypeError: N must be a sequence of integers, got 100",
+    "s.risk_curve(P, '12', .1)": "TypeError: N must be a sequence of integers, got '12'",
+    "s.Problem([1.0], [1.0], 0., 1.)": "TypeError: eigenvalues must be a real torch tensor .* got list",
+    "s.Problem(t, t, 0., 1., [1.], [1.], [[1.]])": "TypeError: spectrum must be a real torch tensor .* got list",
+    "s.Problem(t, t, 0., 1., t, t, [[1.]])": "TypeError: S must be a real torch tensor .* got list",
+    "s.Problem(t, t, 0., 1., t, t, torch.ones(1, 3))": "ValueError: S must have one row per eigenvalue and one column",
+    "s.problem_from_sketch(t, t, torch.ones(1, 2) + 1j, 1.)": "TypeError: S must be a real .* got a torch.complex64",
+    "s.fit_law(None, [1, 2], [1, 2])": "TypeError: M must be a sequence of real numbers, got None",
+    "s.fit_law(['a', 'b'], [1, 2], [1, 2])": "TypeError: M must be a sequence of real numbers, got .'a', 'b'.",
+    "s.fit_law([[1], [1, 2]], [1, 2], [1, 2])": "ValueError: M must be one-dimensional",
+    "s.sketched_problem(2., 2., 3, 9, 1., g, infinite='no')": "TypeError: infinite must be True or False, got 'no'",
+    "s.sketched_problem(2., 2., 3, 9, 1., g, normalised=1)": "TypeError: normalised must be True or False, got 1",
+    "s.logarithmic_problem(2., 3, 9, 1., g, infinite=None)": "TypeError: infinite must be True or False, got None",
+    "s.simulate(P, 5, .1, 2, g, reduced='no')": "TypeError: reduced must be True or False, got 'no'",
+    "s.fixed_point(2., 5, 'no')": "TypeError: logarithmic must be True or False, got 'no'",
+    "s.exact_risk(P, 10, '0.1')": "TypeError: gamma must be a real number, got '0.1'",
+    "s.exact_risk(P, 10, True)": "TypeError: gamma must be a real number, got True",
+    "s.exact_risk(P, 10, .1 + 0j)": "TypeError: gamma must be a real number",
+    "s.exact_risk(P, 10, torch.tensor([.1, .1]))": "TypeError: gamma must be a real number",
+    "s.exact_risk(P, 10, torch.tensor(True))": "TypeError: gamma must be a real number",
+    "s.exact_risk(P, 10, 10**400)": "ValueError: gamma must be a finite number",
+    "s.sketched_problem('2', 2., 3, 9, 1., g)": "TypeError: a must be a real number, got '2'",
+}
+
+
+def test_wrong_types_are_one_sentence():
+    program = "import torch\nfrom tenpapers import scaling as s\n"
+    program += "g, t = torch.Generator(), torch.ones(1, dtype=torch.float64)\nP = s.Problem(t, t, 0.1, 1.0)\n"
+    program += f"for call in {list(WRONG_TYPES)!r}:\n    try:\n        eval(call)\n        print('nothing')\n"
+    program += "    except Exception as error:\n        print(f'{type(error).__name__}: {error}')\n"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    for (call, message), printed in zip(WRONG_TYPES.items(), finished.stdout.splitlines(), strict=True):
+        assert re.match(message, printed), f"{call}: {printed}"
+
+
+def test_numbers_of_every_library_are_real():
+    for value in (2, np.int64(2), np.float32(2), np.array(2.0), torch.tensor(2.0), torch.tensor(2), Fraction(2)):
+        assert _check.real("a", value) == 2.0
+
+
+def test_numbers_beside_the_edge_are_told_apart():
+    p = problem()
+    edge = scaling.stability_threshold(p)
+    for gamma in (edge * (1 + 1e-9), math.nextafter(edge, 1.0)):
+        with pytest.raises(ValueError, match="stability edge") as caught:
+            scaling.exact_risk(p, 10, gamma)
+        limit, given = re.findall(r"\d\.\d+", str(caught.value))
+        assert float(limit) < float(given)
+
+
+@pytest.mark.parametrize("N", [10**18 + 1, 10**30, 10**400, 10**5000], ids=["next", "30", "400", "5000"])
+def test_sizes_beyond_counting_are_refused(N):
+    for call in (scaling.exact_risk, scaling.averaged_risk, scaling.mean_bias, scaling.effective_dimension):
+        with pytest.raises(
+            ValueError, match=r"^N must be an integer of at most 10\^18, got (about )?10\^\d+"
+        ) as caught:
+            call(identity(3), N, 0.1)
+        assert len(str(caught.value)) < 100
+        assert call(identity(3), 10**18, 0.1) is not None
+    for risk in (scaling.exact_risk, scaling.averaged_risk):
+        assert 0 <= risk(identity(3), 10**18, 0.1).excess < 1
+
+
 def test_wrong_types_are_named():
     with pytest.raises(TypeError):
         scaling.exact_risk(identity(3), 2.5, 0.1)
@@ -837,3 +1041,9 @@ def test_wrong_types_are_named():
         _check.random(3)
     with pytest.raises(ValueError, match="problem on cpu, generator on cuda:0"):
         _check.same_device(problem=torch.device("cpu"), generator=torch.device("cuda:0"))
+
+
+def test_a_fixed_point_out_of_range_is_refused_in_one_sentence():
+    with pytest.raises(ValueError, match=r"kappa stays above 1e-300, got about 10\^200 at a = 2"):
+        scaling.fixed_point(2.0, 10**200)
+    assert scaling.fixed_point(2.0, 10**200, logarithmic=True) > 0

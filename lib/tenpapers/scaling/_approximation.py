@@ -8,6 +8,8 @@ from scipy.optimize import brentq
 
 from . import _check
 
+_LARGEST_M = 10**250
+
 _HEAD = 4096  # modes summed one by one before Euler-Maclaurin takes over
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 
@@ -22,7 +24,7 @@ def approximation_constant(a: float, b: float, M: SupportsIndex) -> float:
     Raises ValueError for a <= 1, b outside (1, a + 1) or M < 1.
     """
     a = _check.real("a", a, above=1.0)
-    M = _check.integer("M", M, 1)
+    M = _check.integer("M", M, 1, _LARGEST_M)
     b = _check.real("b", b, above=1.0, below=a + 1.0)
     root = math.pi / a / math.sin(math.pi / a) / M  # kappa^(1/a)
     return root ** (b - 1.0) * (math.pi / a) / math.sin(math.pi * (b - 1.0) / a)
@@ -63,10 +65,16 @@ def fixed_point(a: float, M: SupportsIndex, logarithmic: bool = False) -> float:
     """kappa, the solution of sum_i lambda_i / (lambda_i + kappa) = M, for M from 1 to 10^15 and beyond.
 
     lambda_i = i^-a, or 1 / (i log2(i + 1)^a) when logarithmic; a > 1. Relative accuracy about 1e-10.
+    Raises ValueError when M is so large that kappa, of order M^-a, leaves the range of a float.
     """
     a = _check.real("a", a, above=1.0)
-    M = _check.integer("M", M, 1)
+    M = _check.integer("M", M, 1, _LARGEST_M)
+    logarithmic = _check.flag("logarithmic", logarithmic)
     low = _log_spectrum(math.log(2.0 * M), a, logarithmic)  # 2M summands of at least 1/2
+    if low < math.log(1e-300):
+        raise ValueError(
+            f"M must be so small that kappa stays above 1e-300, got about 10^{len(str(M)) - 1} at a = {a:g}"
+        )
     high = low + 1.0
     while _moment(math.exp(high), a, a, logarithmic) > M:
         high += 1.0
@@ -81,10 +89,10 @@ def approximation_equivalent(a: float, M: SupportsIndex, b: float | None = None,
     None. b > 1; a logarithmic spectrum takes the isotropic prior only.
     Unlike `approximation_constant` it includes the corrections at small M.
     """
-    if b is not None and logarithmic:
+    if b is not None and _check.flag("logarithmic", logarithmic):
         raise ValueError(f"b must be None for the logarithmic spectrum (isotropic prior), got {b!r}")
     kappa = fixed_point(a, M, logarithmic)
     if b is None:
-        return _check.integer("M", M, 1) * kappa
+        return _check.integer("M", M, 1, _LARGEST_M) * kappa
     b = _check.real("b", b, above=1.0)
     return kappa * _moment(kappa, float(a), b, False)

@@ -3,14 +3,20 @@
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from ._problem import Problem
 
-def integer(name: str, value: Any, minimum: int) -> int:
-    """`value` as an int that is at least `minimum` (NumPy integers and 0-d integer tensors are accepted)."""
+LARGEST = 10**18  # sizes beyond this are refused: 64-bit integers end at 9.2 * 10^18
+
+
+def integer(name: str, value: Any, minimum: int, maximum: int = LARGEST) -> int:
+    """`value` as an int from `minimum` to `maximum` (NumPy integers and 0-d integer tensors are accepted)."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -18,12 +24,26 @@ def integer(name: str, value: Any, minimum: int) -> int:
     if isinstance(value, bool):
         raise TypeError(f"{name} must be an integer of at least {minimum}, got {value!r}")
     if number < minimum:
-        raise ValueError(f"{name} must be an integer of at least {minimum}, got {number}")
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {_written(number)}")
+    if number > maximum:
+        raise ValueError(f"{name} must be an integer of at most {_written(maximum)}, got {_written(number)}")
     return number
+
+
+def _written(number: int) -> str:
+    """An integer in digits; as a power of ten from 16 digits on (Python refuses to print thousands of them)."""
+    if abs(number) < 10**15:
+        return str(number)
+    power = math.log10(abs(number))
+    nearest = round(power)
+    sign = "-" if number < 0 else ""
+    return f"{sign}10^{nearest}" if abs(number) == 10**nearest else f"about {sign}10^{power:.2f}"
 
 
 def integers(name: str, values: Sequence[Any], minimum: int) -> list[int]:
     """A non-empty sequence of such integers."""
+    if isinstance(values, str) or not hasattr(values, "__iter__") or getattr(values, "ndim", 1) == 0:
+        raise TypeError(f"{name} must be a sequence of integers, got {values!r}")
     numbers = [integer(f"{name}[{k}]", value, minimum) for k, value in enumerate(values)]
     if not numbers:
         raise ValueError(f"{name} must hold at least one integer, got an empty sequence")
@@ -33,10 +53,16 @@ def integers(name: str, values: Sequence[Any], minimum: int) -> list[int]:
 def real(
     name: str, value: Any, *, above: float = -math.inf, below: float = math.inf, minimum: float = -math.inf
 ) -> float:
-    """`value` as a finite float with above < value < below and value >= minimum."""
+    """`value` as a finite float with above < value < below and value >= minimum; no text, truth value or complex."""
+    array = isinstance(value, Tensor | np.ndarray | np.generic)
+    kind = str(value.dtype).removeprefix("torch.") if array else ""
+    if isinstance(value, bool | str | bytes | bytearray) or (array and not kind.startswith(("float", "int", "uint"))):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except OverflowError:
+        raise ValueError(f"{name} must be a finite number, got an integer beyond the range of a float") from None
+    except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name} must be a real number, got {value!r}") from None
     if not (math.isfinite(number) and above < number < below and number >= minimum):
         bounds = [f"at least {minimum:g}"] if minimum > -math.inf else []
@@ -62,6 +88,44 @@ def vector(name: str, value: Any, *, positive: bool = False) -> Tensor:
         kind = "positive" if positive else "non-negative"
         raise ValueError(f"{name} must hold {kind} numbers only, got {name}[{where}] = {value[where].item()}")
     return value
+
+
+def matrix(name: str, value: Any) -> Tensor:
+    """`value` as a float64 matrix of finite entries on its own device."""
+    if not isinstance(value, Tensor) or value.is_complex():
+        kind = f"a {value.dtype} tensor" if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{name} must be a real torch tensor of shape (M, d), got {kind}")
+    if value.ndim != 2:
+        raise ValueError(f"{name} must be a tensor of shape (M, d), got shape {tuple(value.shape)}")
+    value = value.to(torch.float64)
+    if not bool(torch.isfinite(value).all()):
+        raise ValueError(f"{name} must hold finite numbers only, got NaN or infinity")
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value`, which must be True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def problem(value: Any) -> "Problem":
+    """`value`, which must be a Problem."""
+    from ._problem import Problem  # it imports this module
+
+    if not isinstance(value, Problem):
+        raise TypeError(f"problem must be a Problem (for example from sketched_problem), got {type(value).__name__}")
+    return value
+
+
+def apart(first: float, second: float) -> tuple[str, str]:
+    """Both numbers with six digits, or with as many as tell them apart."""
+    for digits in range(6, 18):
+        written = f"{first:.{digits}g}", f"{second:.{digits}g}"
+        if written[0] != written[1]:
+            return written
+    return f"{first:.6g}", f"{second:.6g}"
 
 
 def same_device(**devices: torch.device) -> None:

@@ -174,7 +174,8 @@ def stability_edge(mu: Float[Tensor, " M"], recursion: Recursion) -> float:
     """
     linear, quadratic, coupling = recursion
     top = float(mu.max())
-    s = max((quadratic + coupling) * top, coupling * float(mu.sum())) / linear  # h(s) >= 1 at either
+    mu = mu / top  # in these units no square below vanishes or overflows
+    s = max(quadratic + coupling, coupling * float(mu.sum())) / linear  # h(s) >= 1 at either
     for _ in range(100):
         gap = linear * s - quadratic * mu
         h = float((coupling * mu / gap).sum())
@@ -183,7 +184,7 @@ def stability_edge(mu: Float[Tensor, " M"], recursion: Recursion) -> float:
         s += step
         if step <= 1e-15 * s:
             break
-    return 1.0 / s
+    return 1.0 / s / top
 
 
 def growth_factor(mu: Float[Tensor, " M"], stepsize: float, recursion: Recursion) -> float:

@@ -14,6 +14,7 @@ from torch import Tensor
 from . import _check
 
 _BLOCK = 2**24  # entries of S held at once while Sigma is built (128 MB)
+_HEAD = 4096  # modes of the logarithmic tail that are summed one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +62,20 @@ class Problem:
         kept = [self.spectrum, self.coefficients, self.S]
         if any(part is None for part in kept) and any(part is not None for part in kept):
             raise ValueError("spectrum, coefficients and S must be given together or not at all")
-        if self.S is not None and self.S.shape[:1] != mu.shape:
+        if self.S is None:
+            return
+        spectrum, coefficients = _check.vector("spectrum", kept[0]), _check.vector("coefficients", kept[1])
+        S = _check.matrix("S", self.S)
+        if S.shape != (mu.numel(), spectrum.numel()) or spectrum.shape != coefficients.shape:
             raise ValueError(
-                f"S must have one row per eigenvalue, got shape {tuple(self.S.shape)} for M = {mu.numel()}"
+                f"S must have one row per eigenvalue and one column per entry of spectrum and coefficients, got shape "
+                f"{tuple(S.shape)} for {mu.numel()}, {spectrum.numel()} and {coefficients.numel()}"
             )
+        _check.same_device(
+            eigenvalues=mu.device, spectrum=spectrum.device, coefficients=coefficients.device, S=S.device
+        )
+        for name, tensor in (("spectrum", spectrum), ("coefficients", coefficients), ("S", S)):
+            object.__setattr__(self, name, tensor)
 
     @property
     def M(self) -> int:
@@ -109,7 +120,7 @@ def _solve(
     if tail.trace == 0.0 and not float(raw[0]) > floor:
         raise ValueError(
             f"S diag(spectrum) S^T must be invertible in double precision, got a smallest eigenvalue of "
-            f"{float(raw[0]):g} beside a largest of {float(raw[-1]):g}: the rows of S are (almost) dependent"
+            f"{float(raw[0] / raw[-1]):g} times the largest: the rows of S are (almost) dependent"
         )
     # In the rotated sketch Y = U^T S both quantities are sums of positive terms, so that small ones keep their
     # relative accuracy: mu_i = sum_k lambda_k Y_ik^2, (U^T S H C H S^T U)_ii = sum_k lambda_k^2 c_k Y_ik^2.
@@ -147,10 +158,7 @@ def problem_from_sketch(
     spectrum = _check.vector("spectrum", spectrum)
     coefficients = _check.vector("coefficients", coefficients)
     noise_variance = _check.real("noise_variance", noise_variance, minimum=0.0)
-    if not isinstance(S, Tensor) or S.ndim != 2:
-        shape = tuple(S.shape) if isinstance(S, Tensor) else type(S).__name__
-        raise ValueError(f"S must be a tensor of shape (M, d), got {shape}")
-    S = S.to(torch.float64)
+    S = _check.matrix("S", S)
     M, d = S.shape
     if spectrum.numel() != d or coefficients.numel() != d:
         raise ValueError(
@@ -158,13 +166,12 @@ def problem_from_sketch(
             f"{coefficients.numel()} and {d}"
         )
     _check.same_device(spectrum=spectrum.device, coefficients=coefficients.device, S=S.device)
-    if not bool(torch.isfinite(S).all()):
-        raise ValueError("S must hold finite numbers only, got NaN or infinity")
     rank = int((spectrum > 0).sum())
     if not 1 <= M <= rank:
         raise ValueError(f"S must have between 1 and {rank} rows (the positive entries of spectrum), got M = {M}")
-    mu, beta0, approximation = _solve(spectrum, coefficients, lambda: iter([S]), M, _Tail())
-    return Problem(mu, beta0, approximation, noise_variance, spectrum, coefficients, S)
+    unit = 2.0 ** math.frexp(float(spectrum.max()))[1]  # lambda^2 must not vanish or overflow; no rounding
+    mu, beta0, approximation = _solve(spectrum / unit, coefficients, lambda: iter([S]), M, _Tail())
+    return Problem(mu * unit, beta0, approximation * unit, noise_variance, spectrum, coefficients, S)
 
 
 def _draw(M: int, d: int, generator: torch.Generator) -> Callable[[], Iterator[Tensor]]:
@@ -227,10 +234,11 @@ def sketched_problem(
     b = _check.real("b", b, above=1.0)
     M, d = _sizes(M, d)
     noise = _check.real("noise_variance", noise_variance, minimum=0.0)
+    infinite = _check.flag("infinite", infinite)
     index = torch.arange(1, d + 1, dtype=torch.float64, device=_check.random(generator).device)
     spectrum, coefficients = index**-a, index ** (a - b)
     tail = _Tail(zeta(a, d + 1), zeta(a + b, d + 1), zeta(b, d + 1)) if infinite else None
-    if normalised:
+    if _check.flag("normalised", normalised):
         trace = float(zeta(a)) if infinite else float(spectrum.sum())
         spectrum = spectrum / trace
         tail = tail and _Tail(tail.trace / trace, tail.second / trace**2, tail.target / trace)
@@ -241,16 +249,36 @@ def _log_spectrum(i: float, a: float) -> float:
     return 1.0 / (i * math.log2(i + 1.0) ** a)
 
 
+def _first_modes(a: float, start: float, power: int) -> tuple[float, float]:
+    """Sum of lambda_i^power over start < i <= stop, and stop + 1/2, from where the midpoint integral is accurate."""
+    stop = max(start, float(_HEAD))
+    index = torch.arange(start + 1.0, stop + 1.0, dtype=torch.float64, device="cpu")
+    return float((1.0 / (index * torch.log2(index + 1.0) ** a) ** power).sum()), stop + 0.5
+
+
 def _log_tail(a: float, start: float) -> float:
-    """Sum of the logarithmic spectrum over i > start: the midpoint integral, its slow part in closed form.
+    """Sum of the logarithmic spectrum over i > start: first modes, then the midpoint integral, its slow part closed.
 
     1 / x = 1 / (x + 1) + 1 / (x (x + 1)); the first integrates to ln2^a ln(x + 1)^(1 - a) / (a - 1).
     """
-    x = start + 0.5
+    head, x = _first_modes(a, start, 1)
     slow = math.log(2.0) ** a * math.log1p(x) ** (1.0 - a) / (a - 1.0)
-    fast, _ = quad(lambda u: _log_spectrum(x * math.exp(u), a) * x / (x * math.exp(u) + 1.0) * math.exp(u), 0, 50)
+    fast = _integral(lambda y: _log_spectrum(y, a) / (y + 1.0), x)
     slope = (_log_spectrum(x + 0.5, a) - _log_spectrum(x - 0.5, a)) / 24.0  # Euler-Maclaurin's next term
-    return slow + fast + slope
+    return head + slow + fast + slope
+
+
+def _log_tail_of_squares(a: float, start: float) -> float:
+    """Sum of lambda_i^2 over i > start, in the same way."""
+    head, x = _first_modes(a, start, 2)
+    slope = (_log_spectrum(x + 0.5, a) ** 2 - _log_spectrum(x - 0.5, a) ** 2) / 24.0
+    return head + _integral(lambda y: _log_spectrum(y, a) ** 2, x) + slope
+
+
+def _integral(f: Callable[[float], float], x: float) -> float:
+    """Integral of f(y) ~ y^-2 over y > x."""
+    value, _ = quad(lambda u: f(x * math.exp(u)) * x * math.exp(u), 0.0, 50.0, epsabs=0.0, epsrel=1e-12, limit=200)
+    return float(value)
 
 
 def logarithmic_problem(
@@ -269,11 +297,11 @@ def logarithmic_problem(
     a = _check.real("a", a, above=1.0)
     M, d = _sizes(M, d)
     noise = _check.real("noise_variance", noise_variance, minimum=0.0)
+    infinite = _check.flag("infinite", infinite)
     index = torch.arange(1, d + 1, dtype=torch.float64, device=_check.random(generator).device)
     spectrum = 1.0 / (index * torch.log2(index + 1.0) ** a)
     tail = None
     if infinite:
         trace = _log_tail(a, d)
-        second, _ = quad(lambda u: _log_spectrum((d + 0.5) * math.exp(u), a) ** 2 * (d + 0.5) * math.exp(u), 0, 40)
-        tail = _Tail(trace, second, trace)
+        tail = _Tail(trace, _log_tail_of_squares(a, d), trace)
     return _build(spectrum, torch.ones_like(spectrum), M, noise, generator, tail)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import SupportsIndex
 
 import torch
+from torch import Tensor
 
 from . import _check, _phases, _powers
 from ._problem import Problem
@@ -46,7 +47,7 @@ def stability_threshold(problem: Problem, batch: SupportsIndex = 1) -> float:
     It solves (gamma / B) sum_i mu_i / (2 - (1 + 1/B) gamma mu_i) = 1 with gamma mu_1 < 2 / (1 + 1/B); B = batch.
     For Sigma = I and B = 1 it is 2 / (M + 2).
     """
-    return _phases.stability_edge(problem.eigenvalues, _recursion(_check.integer("batch", batch, 1)))
+    return _phases.stability_edge(_check.problem(problem).eigenvalues, _recursion(_check.integer("batch", batch, 1)))
 
 
 def growth_factor(problem: Problem, gamma: float, batch: SupportsIndex = 1) -> float:
@@ -55,7 +56,9 @@ def growth_factor(problem: Problem, gamma: float, batch: SupportsIndex = 1) -> f
     The largest eigenvalue of A: below 1 exactly when gamma < stability_threshold(problem, batch). Gaussian x.
     """
     gamma = _check.real("gamma", gamma, above=0.0)
-    return _phases.growth_factor(problem.eigenvalues, gamma, _recursion(_check.integer("batch", batch, 1)))
+    return _phases.growth_factor(
+        _check.problem(problem).eigenvalues, gamma, _recursion(_check.integer("batch", batch, 1))
+    )
 
 
 def stable_stepsize(problem: Problem, gamma: float, batch: SupportsIndex) -> float:
@@ -63,10 +66,17 @@ def stable_stepsize(problem: Problem, gamma: float, batch: SupportsIndex) -> flo
     gamma = _check.real("gamma", gamma, above=0.0)
     edge = stability_threshold(problem, batch)
     if not gamma < edge:
+        limit, given = _check.apart(edge, gamma)
         raise ValueError(
-            f"gamma must be below the stability edge {edge:.6g} of this problem (batch = {batch}), got {gamma:.6g}"
+            f"gamma must be below the stability edge {limit} of this problem (batch = {batch}), got {given}"
         )
     return gamma
+
+
+def _scaled(problem: Problem) -> tuple[float, Tensor, Tensor]:
+    """mu_1, mu / mu_1 and mu_1 beta0: with the stepsize times mu_1, the same risk without extreme numbers."""
+    top = float(problem.eigenvalues[0])
+    return top, problem.eigenvalues / top, problem.initial_error * top
 
 
 def risk_curve(
@@ -76,18 +86,20 @@ def risk_curve(
 
     The stepsizes gamma / 2^l are the same for every N; only how long each phase lasts differs.
     """
+    problem = _check.problem(problem)
     steps = _check.integers("N", N, 1)
     batch = _check.integer("batch", batch, 1)
     gamma = stable_stepsize(problem, gamma, batch)
-    mu, noise = problem.eigenvalues, problem.noise_variance + problem.approximation
+    top, mu, initial_error = _scaled(problem)
+    noise = problem.noise_variance + problem.approximation
     counts: dict[float, list[int]] = {}
     for column, n in enumerate(steps):
-        for stepsize, count in geometric_schedule(n, gamma, base):
+        for stepsize, count in geometric_schedule(n, gamma * top, base):
             if stepsize < 1e-100:  # nothing moves any more, and squares would vanish
                 break
             counts.setdefault(stepsize, [0] * len(steps))[column] = count
     # Two columns per N: bias (start beta0, no noise) and variance (start 0, unit noise).
-    start = torch.stack([problem.initial_error, torch.zeros_like(mu)], dim=1)
+    start = torch.stack([initial_error, torch.zeros_like(mu)], dim=1)
     force = torch.stack([torch.zeros_like(mu), mu / batch], dim=1)
     x, forcing = start.repeat(1, len(steps)), force.repeat(1, len(steps))  # (M, 2 * len(N))
     phases = [
@@ -109,8 +121,8 @@ def exact_risk(problem: Problem, N: SupportsIndex, gamma: float, base: float = 2
         beta_i' = (1 - 2 gamma_t mu_i + (1 + 1/B) gamma_t^2 mu_i^2) beta_i
                   + gamma_t^2 mu_i / B (sum_j mu_j beta_j + sigma^2 + Approx),     excess = sum_i mu_i beta_i.
 
-    problem; N >= 1 steps of `batch` fresh samples each; gamma, first stepsize, halved after every N / log_base N
-    steps (`geometric_schedule`); base > 1. Costs one decomposition per phase, whatever N.
+    problem; N steps, from 1 to 10^18, of `batch` fresh samples each; gamma, first stepsize, halved after every
+    N / log_base N steps (`geometric_schedule`); base > 1. Costs one decomposition per phase, whatever N.
     Raises ValueError when gamma is not below the stability edge, which it states, or another argument is out of range.
     """
     return risk_curve(problem, [_check.integer("N", N, 1)], gamma, base, batch)[0]
@@ -122,11 +134,12 @@ def mean_bias(problem: Problem, N: SupportsIndex, gamma: float, base: float = 2.
     `exact_risk(...).bias` is larger by what the multiplicative noise of the samples leaves. Needs no Gaussian design,
     only gamma mu_1 <= 2.
     """
-    mu = problem.eigenvalues
+    mu = _check.problem(problem).eigenvalues
     limit = 2.0 / float(mu[0])
     gamma = _check.real("gamma", gamma, above=0.0)
     if gamma > limit:
-        raise ValueError(f"gamma must be at most 2 / mu_1 = {limit:.6g}, got {gamma:.6g}")
+        most, given = _check.apart(limit, gamma)
+        raise ValueError(f"gamma must be at most 2 / mu_1 = {most}, got {given}")
     log = torch.zeros_like(mu)
     for stepsize, count in geometric_schedule(N, gamma, base):
         step = stepsize * mu
@@ -140,6 +153,7 @@ def effective_dimension(problem: Problem, N: SupportsIndex, gamma: float, base: 
     N_eff = N / log_base N; the number of directions that SGD with this schedule learns, so that the variance is of
     order D_eff / N_eff.
     """
+    problem = _check.problem(problem)
     scaled = effective_samples(N, base) * _check.real("gamma", gamma, above=0.0) * problem.eigenvalues
     return float(torch.where(scaled >= 1.0, 1.0, scaled**2).sum())
 
@@ -149,7 +163,7 @@ def ols_risk(problem: Problem, N: SupportsIndex) -> Risk:
 
     Unbiased, with variance (sigma^2 + Approx) M / (N - M - 1): the mean of an inverse Wishart matrix.
     """
-    M = problem.M
+    M = _check.problem(problem).M
     N = _check.integer("N", N, 1)
     if N <= M + 1:
         raise ValueError(f"N must exceed M + 1 = {M + 1} for least squares to have a finite risk, got {N}")
@@ -170,14 +184,16 @@ def averaged_risk(problem: Problem, N: SupportsIndex, gamma: float) -> Risk:
         sum_s w^s = F[1, w],   sum_s w^s sum_(0<j<N-s) r^j = r F[1, r, w],
         sum_s (1 - w^s) / (1 - w) = F[1, 1, w],   with the inner sum too: r F[1, 1, r, w] .
     """
+    problem = _check.problem(problem)
     N = _check.integer("N", N, 1)
     gamma = stable_stepsize(problem, gamma, 1)
-    mu, noise = problem.eigenvalues, problem.noise_variance + problem.approximation
+    top, mu, initial_error = _scaled(problem)
+    gamma, noise = gamma * top, problem.noise_variance + problem.approximation
     p = gamma * mu[:, None]  # (M, 1) 1 - r_i
     bias, unit = 0.0, 0.0
     for m, rows in _phases.decompose(mu, gamma, _recursion(1)).blocks():
         q = m[None, :]  # (1, block) 1 - w_k
-        start = rows @ problem.initial_error  # (block,)
+        start = rows @ initial_error  # (block,)
         force = gamma**2 * (rows @ mu)
         second, third = _powers.second(N, p, q), _powers.third(N, p, q)  # (M, block)
         weight = mu[:, None] * rows.T

@@ -38,6 +38,7 @@ def simulate(
 
     Raises ValueError for a stepsize at or beyond the stability edge, a missing sketch or another bad argument.
     """
+    problem, reduced = _check.problem(problem), _check.flag("reduced", reduced)
     N = _check.integer("N", N, 1)
     seeds = _check.integer("seeds", seeds, 1)
     batch = _check.integer("batch", batch, 1)
