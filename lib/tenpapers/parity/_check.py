@@ -1,0 +1,130 @@
+"""Arguments that a reader may get wrong: one sentence with the name, the value and what is accepted."""
+
+import math
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FLOATS = (torch.float32, torch.float64)
+
+
+def integer(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
+    """`value` as an int between `minimum` and `maximum` (NumPy integers are accepted, truths are not)."""
+    wanted = f"an integer of at least {minimum}" + ("" if maximum is None else f" and at most {maximum}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be {wanted}, got {value!r}") from None
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be {wanted}, got {value!r}")
+    if number < minimum or (maximum is not None and number > maximum):
+        raise ValueError(f"{name} must be {wanted}, got {number}")
+    return number
+
+
+def real(
+    name: str, value: Any, *, above: float | None = None, below: float | None = None, minimum: float | None = None
+) -> float:
+    """`value` as a finite float with above < value < below and value >= minimum."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a real number, got {value!r}") from None
+    inside = (above is None or number > above) and (below is None or number < below)
+    if not (math.isfinite(number) and inside and (minimum is None or number >= minimum)):
+        limits = (("at least", minimum), ("above", above), ("below", below))
+        words = " and ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None)
+        raise ValueError(f"{name} must be a finite number{' ' if words else ''}{words}, got {value!r}")
+    return number
+
+
+def degree(k: Any, d: int) -> int:
+    """The degree k of the parity and of the activation, 1 <= k <= d."""
+    try:
+        return integer("k", k, 1, d)
+    except ValueError:
+        raise ValueError(f"k must lie between 1 and d = {d}, got {k!r}") from None
+
+
+def support(value: Any, d: int) -> tuple[int, ...]:
+    """The support as distinct coordinates in 0..d-1, at least one, in the order given."""
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"support must be a sequence of coordinates in 0..{d - 1}, got {value!r}")
+    coordinates = tuple(integer(f"support[{i}]", j, 0, d - 1) for i, j in enumerate(value))
+    if not coordinates:
+        raise ValueError("support must name at least one coordinate, got none")
+    if len(set(coordinates)) < len(coordinates):
+        raise ValueError(f"support must name distinct coordinates, got {coordinates}")
+    return coordinates
+
+
+def tensor(name: str, value: Any, ndim: int) -> Tensor:
+    """`value`, which must be a float32 or float64 tensor of `ndim` dimensions, none of them empty, and finite."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch tensor of float32 or float64, got {type(value).__name__}")
+    if value.dtype not in FLOATS:
+        raise TypeError(f"{name} must be float32 or float64 (the power k magnifies rounding), got {value.dtype}")
+    if value.ndim != ndim or value.numel() == 0:
+        raise ValueError(f"{name} must have {ndim} dimensions, none of them empty, got shape {tuple(value.shape)}")
+    if not finite(value):
+        raise ValueError(f"{name} must hold finite numbers only, got {int((~torch.isfinite(value)).sum())} others")
+    return value
+
+
+def finite(value: Tensor) -> bool:
+    """Whether every entry is finite: least and largest are (NaN spreads to both), in one pass without a copy."""
+    least, largest = value.aminmax()
+    return bool(torch.isfinite(least) & torch.isfinite(largest))
+
+
+def alike(**tensors: Tensor) -> None:
+    """Every named tensor has the same precision and lives on the same device."""
+    if len({(t.dtype, t.device.type, t.device.index or 0) for t in tensors.values()}) > 1:
+        places = ", ".join(f"{name} is {t.dtype} on {t.device}" for name, t in tensors.items())
+        raise ValueError(f"all tensors must share one precision and one device: {places}")
+
+
+def network(W: Any, a: Any) -> tuple[Tensor, Tensor]:
+    """W of shape (m, d) and a of shape (m,), alike."""
+    W, a = tensor("W", W, 2), tensor("a", a, 1)
+    alike(W=W, a=a)
+    if a.shape[0] != W.shape[0]:
+        raise ValueError(f"a must hold one sign per neuron: W has {W.shape[0]} rows, a has {a.shape[0]} entries")
+    return W, a
+
+
+def inputs(X: Any, W: Tensor) -> Tensor:
+    """X of shape (batch, d), alike W."""
+    X = tensor("X", X, 2)
+    alike(X=X, W=W)
+    if X.shape[1] != W.shape[1]:
+        raise ValueError(f"X must have d = {W.shape[1]} columns, as W has, got {X.shape[1]}")
+    return X
+
+
+def labels(y: Any, X: Tensor) -> Tensor:
+    """y of shape (batch,), alike X."""
+    y = tensor("y", y, 1)
+    alike(y=y, X=X)
+    if y.shape[0] != X.shape[0]:
+        raise ValueError(f"y must hold one label per row: X has {X.shape[0]} rows, y has {y.shape[0]} entries")
+    return y
+
+
+def random(generator: Any) -> torch.Generator:
+    """`generator`, which must be a torch.Generator."""
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+    return generator
+
+
+def precision(dtype: Any) -> torch.dtype:
+    """`dtype`, which must be float32 or float64."""
+    if dtype not in FLOATS:
+        raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
+    return dtype
