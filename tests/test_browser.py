@@ -179,6 +179,7 @@ class Visit:
     def __init__(self, browser: Browser, base: str, size: dict[str, int] = DESK, scheme: str = "light") -> None:
         self.base, self.wrong = base, list[str]()
         self.context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        self.context.set_default_timeout(180_000)  # ms: a long page of mathematics on a busy machine
         self.context.route("**/*", self.guard)
         self.page: Page = self.context.new_page()
         self.page.on("console", lambda said: said.type == "error" and self.wrong.append(f"console: {said.text}"))
