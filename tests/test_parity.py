@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from statistics import NormalDist
 
 import jaxtyping
 import numpy as np
@@ -194,7 +195,7 @@ def test_training_is_the_algorithm_written_with_loops():
 def test_neurons_follow_the_closed_trajectories_when_signs_are_right(k, d, batch):
     """Fails with the plain sign for the dead zone, and with weight decay inside the sign."""
     eta, steps = 0.1, 12
-    rho = {2: 0.2, 3: 1.2}[k]
+    rho = {2: 0.5, 3: 1.8}[k]  # no step of a bad neuron is within ten standard errors of rho
     run = parity.train(d, k, 24, batch, steps, eta, rho, seed=2, history=True, dtype=F64)
     first, good = run.history[0], parity.good_neurons(run.history[0], run.a, run.support)
     assert 0 < good.sum() < 24
@@ -308,6 +309,19 @@ def test_bad_neurons_closed_form_is_the_recursion(k, eta, rho):
         push = math.factorial(k) * u ** (k - 1)
         u = (1 - eta) * u - (eta if push >= rho else -eta if push <= -rho else 0)
     assert found[0] == 1.0
+
+
+def test_bad_neuron_does_not_count_its_steps():
+    """A small step and a late time: the loop over steps would take hours. Also where u meets theta exactly."""
+    small = parity.bad_neuron(10**10, 1e-9, 2, 0.2)
+    assert small == pytest.approx(0.1 * math.exp(-(10 - math.log(1 / 0.55))), rel=1e-6)
+    assert parity.bad_neuron(10**12, 0.1, 2, 0.2) == 0.0
+    for eta in (0.001, 0.01, 0.1):
+        for theta in (2 * (1 - eta) ** 3 - 1, 0.3):
+            u = 1.0
+            for t in range(9):
+                assert parity.bad_neuron(t, eta, 2, 2 * theta) == pytest.approx(u, abs=1e-12)
+                u = (1 - eta) * u - (eta if 2 * (1 - eta) ** t - 1 >= theta else 0)
 
 
 def test_bad_neuron_has_the_worked_values():
@@ -467,6 +481,34 @@ def test_nothing_of_a_gradient_step_is_left_on_the_cpu():
     assert a.device.type == parity.all_inputs(3, device="meta").device.type == "meta"
 
 
+def test_a_gradient_wants_no_graph_and_no_room_for_large_factorials():
+    """Weights that require a gradient are welcome; k! beyond 64 bits is a float."""
+    W, a = network(3, 30)
+    X, y = parity.sample(9, 30, range(25), generator(), dtype=F64)
+    plain = parity.gradient(W, a, X, y, 3)
+    tracked = parity.gradient(W.clone().requires_grad_(), a, X.clone().requires_grad_(), y, 3)
+    assert torch.equal(plain, tracked)
+    assert not tracked.requires_grad
+    assert torch.equal(parity.predict(W.clone().requires_grad_(), a, X, 3), parity.predict(W, a, X, 3))
+    ones, signs = torch.ones(2, 30, dtype=F64), torch.tensor([1.0, -1.0], dtype=F64)
+    assert parity.population_gradient(ones, signs, range(25), 25)[:, 0].tolist() == [
+        pytest.approx(s * math.factorial(25)) for s in (1, -1)
+    ]
+    assert parity.margin(ones, signs, ones, signs, 25).tolist() == [0.0, 0.0]
+    assert parity.train(30, 25, 3, 8, 2, 0.1, 0.2).diagnostics["quiet"].shape == (2,)
+
+
+def test_a_first_sign_is_as_uncertain_as_its_variance_says():
+    """At k = 2 and d = 6 the mean takes a sixth off the second moment: batches must be shorter by as much."""
+    k, d, rho, batch = 2, 6, 0.2, 24
+    moment = k**2 * parity.rademacher_moment(d, 2 * k - 2)
+    z = (math.factorial(k) - rho) / math.sqrt((moment - math.factorial(k) ** 2) / batch)
+    right = [parity.sign_agreement(k, d, rho, batch, 64, generator(s)) for s in range(400)]
+    error = np.std(right) / math.sqrt(400)
+    assert abs(np.mean(right) - NormalDist().cdf(z)) < 4 * error + 0.005
+    assert np.mean(right) > parity.sign_probability(k, d, rho, batch, exact=True) + 2 * error
+
+
 # Statistical queries
 
 
@@ -486,6 +528,17 @@ def test_the_adversary_crosses_out_what_brute_force_does():
     assert adversary.survivors == left
     assert adversary.queries == 1
     assert answer == pytest.approx(float(table.mean()))
+
+
+def test_a_query_may_write_on_what_it_is_given_and_track_gradients():
+    adversary = parity.SqAdversary(5, 2, 0.3)
+    assert adversary.answer(lambda X, y: y.mul_(-1)) == 0.0  # q = -y: no part without a label
+    assert adversary.answer(lambda X, y: X.fill_(1)[:, 0]) == 1.0
+    assert adversary.answer(lambda X, y: X[:, 1].clone().requires_grad_() / 2) == 0.0
+    assert adversary.queries == 3
+    with pytest.raises(ValueError, match=r"1\.000000000001"):
+        adversary.answer(lambda X, y: y * (1 + 1e-12))
+    assert adversary.queries == 3  # a refused query counts for nothing
 
 
 @settings(max_examples=25, deadline=None)
@@ -612,6 +665,54 @@ BAD = {
     "a query of NaN": (lambda: parity.SqAdversary(4, 2, 0.1).answer(lambda X, y: y / 0 * 0), ValueError, "nan"),
     "a query's shape": (lambda: parity.SqAdversary(4, 2, 0.1).answer(lambda X, y: X), ValueError, "one value per row"),
     "tau of 0": (lambda: parity.SqAdversary(4, 2, 0.0), ValueError, "tau .* above 0"),
+    "no query": (lambda: parity.SqAdversary(4, 2, 0.1).answer(None), TypeError, "a query must be a function"),
+    "eta in words": (lambda: parity.train(4, 2, 3, 5, 2, "0.1", 0.2), TypeError, "eta must be a real number"),
+    "rho a truth": (lambda: parity.dead_zone_sign(X4, False), TypeError, "rho must be a real number"),
+    "rho two numbers": (lambda: parity.dead_zone_sign(X4, X4[0]), TypeError, "rho must be a real number"),
+    "a sparse tensor": (lambda: parity.gradient(W4.to_sparse(), A4, X4, Y4, 2), TypeError, "W must be a dense tensor"),
+    "no device": (lambda: parity.train(4, 2, 3, 5, 2, 0.1, 0.2, device="nowhere"), ValueError, "device must be one"),
+    "a seed too large": (lambda: parity.train(4, 2, 3, 5, 2, 0.1, 0.2, seed=2**64), ValueError, "seed .* at most"),
+    "a batch beyond memory": (lambda: parity.sample(10**30, 4, (0,), generator()), ValueError, "batch times d"),
+    "population overflow": (
+        lambda: parity.population_gradient(W4 * 1e30, A4, (0, 1, 2), 3),
+        ArithmeticError,
+        "overflows",
+    ),
+    "counts of no patterns": (lambda: parity.coverage(torch.ones(2, 70), A4[:2], range(70)), ValueError, "at most 24"),
+    "output weights that are no signs": (lambda: parity.coverage(W4, A4 / 2, (0,)), ValueError, "a must hold signs"),
+    "a rotation of another size": (
+        lambda: parity.accuracy(W4, A4, (0, 1), 2, 9, generator(), torch.eye(3)),
+        ValueError,
+        "rotation must be",
+    ),
+    "a late time": (lambda: parity.bad_neuron(2**63, 0.1, 2, 0.2), ValueError, "t must be an integer .* below 2"),
+    "a moment no float holds": (lambda: parity.batch_for_sign(100, 1000, 0.6, 0.9), ValueError, "too large for a"),
+    "an exact one": (lambda: parity.rademacher_moment(60, 600), ValueError, "too large for a float"),
+    "a guarantee beyond floats": (
+        lambda: parity.guarantee(200, 100, 0.1, 0.1, 0.001, 1.8),
+        ValueError,
+        "batch is too large",
+    ),
+    "no generator": (lambda: parity.sign_agreement(3, 9, 0.6, 9, 8, None), TypeError, "generator must be a torch"),
+    "no generator for the game": (lambda: parity.greedy_game(6, 2, 0.3, None), TypeError, "generator must be a torch"),
+    "another generator": (
+        lambda: parity.counted_gradient(W4, A4, (0, 1), 2, 9, generator()),
+        TypeError,
+        "rng must be a numpy",
+    ),
+    "fractions of NaN": (lambda: parity.batch_reaching(0.9, lambda b: [math.nan]), ValueError, r"all in \[0, 1\]"),
+    "no fractions": (lambda: parity.batch_reaching(0.9, lambda b: []), ValueError, "at least one number"),
+    "a curve with NaN": (lambda: parity.crossing([1, 2], [math.nan, 1], 0.9), ValueError, "finite"),
+    "a curve out of order": (lambda: parity.crossing([2, 1], [0.1, 1], 0.9), ValueError, "increasing"),
+    "a slope at one place": (lambda: parity.slope([2, 2], [1, 2]), ValueError, "two different numbers"),
+    "a slope to infinity": (lambda: parity.slope([1, 2], [1, math.inf]), ValueError, "positive and finite"),
+    "negative counts": (lambda: parity.ideal_margins(-torch.ones(4), 2), ValueError, "at least 0"),
+    "counts in a list": (lambda: parity.ideal_margins([1, 1, 1, 1], 2), TypeError, "counts must be a tensor"),
+    "decay below 0": (
+        lambda: parity.train_relu(6, 2, 8, 8, 3, 0.1, "lion", weight_decay=-1.0),
+        ValueError,
+        "weight_decay",
+    ),
     "d too large to enumerate": (lambda: parity.SqAdversary(40, 2, 0.1), ValueError, "at most 16"),
 }
 
