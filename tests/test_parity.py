@@ -393,6 +393,26 @@ def test_the_main_theorem_run_to_the_letter():
     assert (parity.margin(W, a, X, y, k) >= 0.25).double().mean() >= 0.9
 
 
+@pytest.mark.parametrize(("k", "d", "eta"), [(2, 9, 0.1), (3, 40, 0.2), (4, 300, 0.05)])
+def test_the_guarantee_has_the_sizes_of_the_theorem_and_no_larger(k, d, eta):
+    delta, epsilon, rho = 0.02, 0.05, 0.3 * math.factorial(k)
+    sizes = parity.guarantee(d, k, delta, epsilon, eta, rho)
+    factorial, c = math.factorial(k), (1 - eta) ** (k - 1)
+    error = min(rho * (1 - c) / (1 + c), factorial - rho)
+    spread = np.abs(np.array(list(itertools.product([-1, 1], repeat=k))).sum(axis=1) ** k).mean() / factorial
+    assert sizes.tolerance == pytest.approx(error)
+    assert sizes.m == math.ceil(48 * 2 ** (k + 1) * spread**2 * math.log(2 ** (k + 2) / delta))
+    noise = math.sqrt(2 * d * math.log(2 * sizes.m / epsilon))
+    assert sizes.steps == math.ceil(math.log(8 * math.e * k**k / factorial * noise) / eta)
+
+    def needed(batch):  # the deviation lemma's error at delta/2, over Delta, squared: at most 1
+        L = math.log(4 * sizes.m * d * batch * sizes.steps / (delta / 2))
+        return (1.5 * k * (2 * d * L) ** ((k - 1) / 2) * math.sqrt(2 * L / batch) / error) ** 2
+
+    assert 1 - 1e-6 < needed(sizes.batch) <= 1 + 1e-12
+    assert needed(0.99 * sizes.batch) > 1
+
+
 def test_width_is_enough_for_coverage():
     for k in (2, 3):
         m, rng = parity.width_for_coverage(k, 0.1), np.random.default_rng(k)
