@@ -284,6 +284,28 @@ def test_divergence_of_sgd_is_reported_with_its_step():
         parity.population_path(W, torch.ones(3, dtype=F64), (0, 1, 2), 500, 0.5, 0.0, update="sgd", scale=3.0)
 
 
+def test_the_step_of_a_divergence_is_the_first_that_overflows():
+    """At k = 2 the weights overflow before the gradient does: one step fewer is finite, that step itself is refused."""
+    options = {"eta": 0.1, "rho": 0.2, "update": "sgd", "scale": 100.0}
+    with pytest.raises(parity.DivergenceError) as caught:
+        parity.train(4, 2, 3, 5, steps=400, **options)
+    assert bool(torch.isfinite(parity.train(4, 2, 3, 5, steps=caught.value.step - 1, **options).W).all())
+    with pytest.raises(parity.DivergenceError):
+        parity.train(4, 2, 3, 5, steps=caught.value.step, **options)
+
+
+def test_plain_sgd_is_its_own_recursion():
+    """W <- (1 - eta) W + eta scale G / k!, on the batches that sign-SGD would have seen."""
+    d, k, m, batch, eta, scale = 5, 3, 6, 40, 0.2, 0.7
+    run = parity.train(d, k, m, batch, 3, eta, 0.6, seed=3, update="sgd", scale=scale, history=True, dtype=F64)
+    g = generator((3 + 0x9E3779B97F4A7C15) % 2**63)
+    for t in range(3):
+        G = parity.gradient(run.history[t], run.a, *parity.sample(batch, d, range(k), g, dtype=F64), k)
+        expected = (1 - eta) * run.history[t] + eta * scale * G / 6
+        torch.testing.assert_close(run.history[t + 1], expected, rtol=1e-11, atol=1e-12)
+    assert torch.equal(run.W, run.history[-1])
+
+
 def test_plain_sgd_has_an_unstable_fixed_point_for_k_3_and_a_direction_for_k_2():
     a = torch.ones(1, dtype=F64)
     for s in (0.5, 0.9, 1.3):
