@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from statistics import NormalDist
 
 import jaxtyping
 import numpy as np
@@ -190,12 +191,13 @@ def test_training_is_the_algorithm_written_with_loops():
     assert torch.equal(run.a, a)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(("k", "d", "batch"), [(2, 6, 20_000), (3, 6, 60_000)])
-def test_neurons_follow_the_closed_trajectories_when_signs_are_right(k, d, batch):
+def test_neurons_follow_the_closed_trajectories_when_signs_are_right(k, d, batch, seed):
     """Fails with the plain sign for the dead zone, and with weight decay inside the sign."""
     eta, steps = 0.1, 12
-    rho = {2: 0.2, 3: 1.2}[k]
-    run = parity.train(d, k, 24, batch, steps, eta, rho, seed=2, history=True, dtype=F64)
+    rho = {2: 0.5, 3: 1.8}[k]  # no step of a bad neuron is within ten standard errors of rho
+    run = parity.train(d, k, 24, batch, steps, eta, rho, seed=seed, history=True, dtype=F64)
     first, good = run.history[0], parity.good_neurons(run.history[0], run.a, run.support)
     assert 0 < good.sum() < 24
     assert run.diagnostics["quiet"].min() == 1
@@ -282,6 +284,28 @@ def test_divergence_of_sgd_is_reported_with_its_step():
         parity.population_path(W, torch.ones(3, dtype=F64), (0, 1, 2), 500, 0.5, 0.0, update="sgd", scale=3.0)
 
 
+def test_the_step_of_a_divergence_is_the_first_that_overflows():
+    """At k = 2 the weights overflow before the gradient does: one step fewer is finite, that step itself is refused."""
+    options = {"eta": 0.1, "rho": 0.2, "update": "sgd", "scale": 100.0}
+    with pytest.raises(parity.DivergenceError) as caught:
+        parity.train(4, 2, 3, 5, steps=400, **options)
+    assert bool(torch.isfinite(parity.train(4, 2, 3, 5, steps=caught.value.step - 1, **options).W).all())
+    with pytest.raises(parity.DivergenceError):
+        parity.train(4, 2, 3, 5, steps=caught.value.step, **options)
+
+
+def test_plain_sgd_is_its_own_recursion():
+    """W <- (1 - eta) W + eta scale G / k!, on the batches that sign-SGD would have seen."""
+    d, k, m, batch, eta, scale = 5, 3, 6, 40, 0.2, 0.7
+    run = parity.train(d, k, m, batch, 3, eta, 0.6, seed=3, update="sgd", scale=scale, history=True, dtype=F64)
+    g = generator((3 + 0x9E3779B97F4A7C15) % 2**63)
+    for t in range(3):
+        G = parity.gradient(run.history[t], run.a, *parity.sample(batch, d, range(k), g, dtype=F64), k)
+        expected = (1 - eta) * run.history[t] + eta * scale * G / 6
+        torch.testing.assert_close(run.history[t + 1], expected, rtol=1e-11, atol=1e-12)
+    assert torch.equal(run.W, run.history[-1])
+
+
 def test_plain_sgd_has_an_unstable_fixed_point_for_k_3_and_a_direction_for_k_2():
     a = torch.ones(1, dtype=F64)
     for s in (0.5, 0.9, 1.3):
@@ -308,6 +332,19 @@ def test_bad_neurons_closed_form_is_the_recursion(k, eta, rho):
         push = math.factorial(k) * u ** (k - 1)
         u = (1 - eta) * u - (eta if push >= rho else -eta if push <= -rho else 0)
     assert found[0] == 1.0
+
+
+def test_bad_neuron_does_not_count_its_steps():
+    """A small step and a late time: the loop over steps would take hours. Also where u meets theta exactly."""
+    small = parity.bad_neuron(10**10, 1e-9, 2, 0.2)
+    assert small == pytest.approx(0.1 * math.exp(-(10 - math.log(1 / 0.55))), rel=1e-6)
+    assert parity.bad_neuron(10**12, 0.1, 2, 0.2) == 0.0
+    for eta in (0.001, 0.01, 0.1):
+        for theta in (2 * (1 - eta) ** 3 - 1, 0.3):
+            u = 1.0
+            for t in range(9):
+                assert parity.bad_neuron(t, eta, 2, 2 * theta) == pytest.approx(u, abs=1e-12)
+                u = (1 - eta) * u - (eta if 2 * (1 - eta) ** t - 1 >= theta else 0)
 
 
 def test_bad_neuron_has_the_worked_values():
@@ -376,6 +413,26 @@ def test_the_main_theorem_run_to_the_letter():
         W = (1 - eta) * W + eta * parity.dead_zone_sign(G, rho)
     y = X[:, :k].prod(dim=1)
     assert (parity.margin(W, a, X, y, k) >= 0.25).double().mean() >= 0.9
+
+
+@pytest.mark.parametrize(("k", "d", "eta"), [(2, 9, 0.1), (3, 40, 0.2), (4, 300, 0.05)])
+def test_the_guarantee_has_the_sizes_of_the_theorem_and_no_larger(k, d, eta):
+    delta, epsilon, rho = 0.02, 0.05, 0.3 * math.factorial(k)
+    sizes = parity.guarantee(d, k, delta, epsilon, eta, rho)
+    factorial, c = math.factorial(k), (1 - eta) ** (k - 1)
+    error = min(rho * (1 - c) / (1 + c), factorial - rho)
+    spread = np.abs(np.array(list(itertools.product([-1, 1], repeat=k))).sum(axis=1) ** k).mean() / factorial
+    assert sizes.tolerance == pytest.approx(error)
+    assert sizes.m == math.ceil(48 * 2 ** (k + 1) * spread**2 * math.log(2 ** (k + 2) / delta))
+    noise = math.sqrt(2 * d * math.log(2 * sizes.m / epsilon))
+    assert sizes.steps == math.ceil(math.log(8 * math.e * k**k / factorial * noise) / eta)
+
+    def needed(batch):  # the deviation lemma's error at delta/2, over Delta, squared: at most 1
+        L = math.log(4 * sizes.m * d * batch * sizes.steps / (delta / 2))
+        return (1.5 * k * (2 * d * L) ** ((k - 1) / 2) * math.sqrt(2 * L / batch) / error) ** 2
+
+    assert 1 - 1e-6 < needed(sizes.batch) <= 1 + 1e-12
+    assert needed(0.99 * sizes.batch) > 1
 
 
 def test_width_is_enough_for_coverage():
@@ -467,6 +524,34 @@ def test_nothing_of_a_gradient_step_is_left_on_the_cpu():
     assert a.device.type == parity.all_inputs(3, device="meta").device.type == "meta"
 
 
+def test_a_gradient_wants_no_graph_and_no_room_for_large_factorials():
+    """Weights that require a gradient are welcome; k! beyond 64 bits is a float."""
+    W, a = network(3, 30)
+    X, y = parity.sample(9, 30, range(25), generator(), dtype=F64)
+    plain = parity.gradient(W, a, X, y, 3)
+    tracked = parity.gradient(W.clone().requires_grad_(), a, X.clone().requires_grad_(), y, 3)
+    assert torch.equal(plain, tracked)
+    assert not tracked.requires_grad
+    assert torch.equal(parity.predict(W.clone().requires_grad_(), a, X, 3), parity.predict(W, a, X, 3))
+    ones, signs = torch.ones(2, 30, dtype=F64), torch.tensor([1.0, -1.0], dtype=F64)
+    assert parity.population_gradient(ones, signs, range(25), 25)[:, 0].tolist() == [
+        pytest.approx(s * math.factorial(25)) for s in (1, -1)
+    ]
+    assert parity.margin(ones, signs, ones, signs, 25).tolist() == [0.0, 0.0]
+    assert parity.train(30, 25, 3, 8, 2, 0.1, 0.2).diagnostics["quiet"].shape == (2,)
+
+
+def test_a_first_sign_is_as_uncertain_as_its_variance_says():
+    """At k = 2 and d = 6 the mean takes a sixth off the second moment: batches must be shorter by as much."""
+    k, d, rho, batch = 2, 6, 0.2, 24
+    moment = k**2 * parity.rademacher_moment(d, 2 * k - 2)
+    z = (math.factorial(k) - rho) / math.sqrt((moment - math.factorial(k) ** 2) / batch)
+    right = [parity.sign_agreement(k, d, rho, batch, 64, generator(s)) for s in range(400)]
+    error = np.std(right) / math.sqrt(400)
+    assert abs(np.mean(right) - NormalDist().cdf(z)) < 4 * error + 0.005
+    assert np.mean(right) > parity.sign_probability(k, d, rho, batch, exact=True) + 2 * error
+
+
 # Statistical queries
 
 
@@ -486,6 +571,17 @@ def test_the_adversary_crosses_out_what_brute_force_does():
     assert adversary.survivors == left
     assert adversary.queries == 1
     assert answer == pytest.approx(float(table.mean()))
+
+
+def test_a_query_may_write_on_what_it_is_given_and_track_gradients():
+    adversary = parity.SqAdversary(5, 2, 0.3)
+    assert adversary.answer(lambda X, y: y.mul_(-1)) == 0.0  # q = -y: no part without a label
+    assert adversary.answer(lambda X, y: X.fill_(1)[:, 0]) == 1.0
+    assert adversary.answer(lambda X, y: X[:, 1].clone().requires_grad_() / 2) == 0.0
+    assert adversary.queries == 3
+    with pytest.raises(ValueError, match=r"1\.000000000001"):
+        adversary.answer(lambda X, y: y * (1 + 1e-12))
+    assert adversary.queries == 3  # a refused query counts for nothing
 
 
 @settings(max_examples=25, deadline=None)
@@ -612,6 +708,54 @@ BAD = {
     "a query of NaN": (lambda: parity.SqAdversary(4, 2, 0.1).answer(lambda X, y: y / 0 * 0), ValueError, "nan"),
     "a query's shape": (lambda: parity.SqAdversary(4, 2, 0.1).answer(lambda X, y: X), ValueError, "one value per row"),
     "tau of 0": (lambda: parity.SqAdversary(4, 2, 0.0), ValueError, "tau .* above 0"),
+    "no query": (lambda: parity.SqAdversary(4, 2, 0.1).answer(None), TypeError, "a query must be a function"),
+    "eta in words": (lambda: parity.train(4, 2, 3, 5, 2, "0.1", 0.2), TypeError, "eta must be a real number"),
+    "rho a truth": (lambda: parity.dead_zone_sign(X4, False), TypeError, "rho must be a real number"),
+    "rho two numbers": (lambda: parity.dead_zone_sign(X4, X4[0]), TypeError, "rho must be a real number"),
+    "a sparse tensor": (lambda: parity.gradient(W4.to_sparse(), A4, X4, Y4, 2), TypeError, "W must be a dense tensor"),
+    "no device": (lambda: parity.train(4, 2, 3, 5, 2, 0.1, 0.2, device="nowhere"), ValueError, "device must be one"),
+    "a seed too large": (lambda: parity.train(4, 2, 3, 5, 2, 0.1, 0.2, seed=2**64), ValueError, "seed .* at most"),
+    "a batch beyond memory": (lambda: parity.sample(10**30, 4, (0,), generator()), ValueError, "batch times d"),
+    "population overflow": (
+        lambda: parity.population_gradient(W4 * 1e30, A4, (0, 1, 2), 3),
+        ArithmeticError,
+        "overflows",
+    ),
+    "counts of no patterns": (lambda: parity.coverage(torch.ones(2, 70), A4[:2], range(70)), ValueError, "at most 24"),
+    "output weights that are no signs": (lambda: parity.coverage(W4, A4 / 2, (0,)), ValueError, "a must hold signs"),
+    "a rotation of another size": (
+        lambda: parity.accuracy(W4, A4, (0, 1), 2, 9, generator(), torch.eye(3)),
+        ValueError,
+        "rotation must be",
+    ),
+    "a late time": (lambda: parity.bad_neuron(2**63, 0.1, 2, 0.2), ValueError, "t must be an integer .* below 2"),
+    "a moment no float holds": (lambda: parity.batch_for_sign(100, 1000, 0.6, 0.9), ValueError, "too large for a"),
+    "an exact one": (lambda: parity.rademacher_moment(60, 600), ValueError, "too large for a float"),
+    "a guarantee beyond floats": (
+        lambda: parity.guarantee(200, 100, 0.1, 0.1, 0.001, 1.8),
+        ValueError,
+        "batch is too large",
+    ),
+    "no generator": (lambda: parity.sign_agreement(3, 9, 0.6, 9, 8, None), TypeError, "generator must be a torch"),
+    "no generator for the game": (lambda: parity.greedy_game(6, 2, 0.3, None), TypeError, "generator must be a torch"),
+    "another generator": (
+        lambda: parity.counted_gradient(W4, A4, (0, 1), 2, 9, generator()),
+        TypeError,
+        "rng must be a numpy",
+    ),
+    "fractions of NaN": (lambda: parity.batch_reaching(0.9, lambda b: [math.nan]), ValueError, r"all in \[0, 1\]"),
+    "no fractions": (lambda: parity.batch_reaching(0.9, lambda b: []), ValueError, "at least one number"),
+    "a curve with NaN": (lambda: parity.crossing([1, 2], [math.nan, 1], 0.9), ValueError, "finite"),
+    "a curve out of order": (lambda: parity.crossing([2, 1], [0.1, 1], 0.9), ValueError, "increasing"),
+    "a slope at one place": (lambda: parity.slope([2, 2], [1, 2]), ValueError, "two different numbers"),
+    "a slope to infinity": (lambda: parity.slope([1, 2], [1, math.inf]), ValueError, "positive and finite"),
+    "negative counts": (lambda: parity.ideal_margins(-torch.ones(4), 2), ValueError, "at least 0"),
+    "counts in a list": (lambda: parity.ideal_margins([1, 1, 1, 1], 2), TypeError, "counts must be a tensor"),
+    "decay below 0": (
+        lambda: parity.train_relu(6, 2, 8, 8, 3, 0.1, "lion", weight_decay=-1.0),
+        ValueError,
+        "weight_decay",
+    ),
     "d too large to enumerate": (lambda: parity.SqAdversary(40, 2, 0.1), ValueError, "at most 16"),
 }
 

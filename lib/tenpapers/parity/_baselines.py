@@ -72,7 +72,10 @@ def train_relu(
     lr = _check.real("lr", lr, above=0.0)
     if optimizer not in ("adam", "lion"):
         raise ValueError(f"optimizer must be 'adam' or 'lion', got {optimizer!r}")
-    generator = torch.Generator(device).manual_seed(_check.integer("seed", seed, 0))
+    weight_decay = _check.real("weight_decay", weight_decay, minimum=0.0)
+    stop_at, seed = _check.real("stop_at", stop_at), _check.seed(seed)
+    device = _check.device(device)
+    generator = torch.Generator(device).manual_seed(seed)
     support = tuple(range(k))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -28,11 +28,15 @@ def integer(name: str, value: Any, minimum: int, maximum: int | None = None) -> 
 def real(
     name: str, value: Any, *, above: float | None = None, below: float | None = None, minimum: float | None = None
 ) -> float:
-    """`value` as a finite float with above < value < below and value >= minimum."""
+    """`value` as a finite float with above < value < below and value >= minimum (no truths, no words)."""
     try:
+        if isinstance(value, (bool, str, bytes)):
+            raise TypeError
         number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a real number, got {value!r}") from None
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several numbers
+        raise TypeError(f"{name} must be a real number, got {value!r}".replace("\n", " ")) from None
+    except OverflowError:
+        number = math.inf
     inside = (above is None or number > above) and (below is None or number < below)
     if not (math.isfinite(number) and inside and (minimum is None or number >= minimum)):
         limits = (("at least", minimum), ("above", above), ("below", below))
@@ -47,6 +51,28 @@ def degree(k: Any, d: int) -> int:
         return integer("k", k, 1, d)
     except ValueError:
         raise ValueError(f"k must lie between 1 and d = {d}, got {k!r}") from None
+
+
+def factorial(k: int) -> float:
+    """k! as a float; ValueError where no float holds it."""
+    if k > 170:
+        raise ValueError(f"k must be at most 170, the last whose factorial a float holds, got {k}")
+    return float(math.factorial(k))
+
+
+def seed(value: Any) -> int:
+    """A seed of a torch.Generator: 0 to 2^64 - 1."""
+    return integer("seed", value, 0, 2**64 - 1)
+
+
+def device(value: Any) -> torch.device:
+    """`value` as a device that PyTorch has here."""
+    try:
+        found = torch.device(value)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError):
+        raise ValueError(f"device must be one that PyTorch has here, such as 'cpu', got {value!r}") from None
+    return found
 
 
 def support(value: Any, d: int) -> tuple[int, ...]:
@@ -64,13 +90,16 @@ def support(value: Any, d: int) -> tuple[int, ...]:
 
 
 def tensor(name: str, value: Any, ndim: int) -> Tensor:
-    """`value`, which must be a float32 or float64 tensor of `ndim` dimensions, none of them empty, and finite."""
+    """`value`, a dense finite float32 or float64 tensor of `ndim` dimensions, none of them empty; detached."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a torch tensor of float32 or float64, got {type(value).__name__}")
     if value.dtype not in FLOATS:
         raise TypeError(f"{name} must be float32 or float64 (the power k magnifies rounding), got {value.dtype}")
     if value.ndim != ndim or value.numel() == 0:
         raise ValueError(f"{name} must have {ndim} dimensions, none of them empty, got shape {tuple(value.shape)}")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got the layout {value.layout}")
+    value = value.detach()
     if not finite(value):
         raise ValueError(f"{name} must hold finite numbers only, got {int((~torch.isfinite(value)).sum())} others")
     return value
@@ -87,6 +116,20 @@ def alike(**tensors: Tensor) -> None:
     if len({(t.dtype, t.device.type, t.device.index or 0) for t in tensors.values()}) > 1:
         places = ", ".join(f"{name} is {t.dtype} on {t.device}" for name, t in tensors.items())
         raise ValueError(f"all tensors must share one precision and one device: {places}")
+
+
+def signs(name: str, value: Tensor) -> None:
+    """Every entry is -1 or +1."""
+    if not bool((value.abs() == 1).all()):
+        raise ValueError(f"{name} must hold signs, -1 or +1, only")
+
+
+def orthogonal(name: str, value: Any, d: int) -> Tensor:
+    """`value`, which must be an orthogonal matrix of shape (d, d)."""
+    R = tensor(name, value, 2)
+    if R.shape != (d, d) or not torch.allclose(R @ R.T, torch.eye(d, dtype=R.dtype, device=R.device), atol=1e-5):
+        raise ValueError(f"{name} must be an orthogonal matrix of shape ({d}, {d}), got shape {tuple(R.shape)}")
+    return R
 
 
 def network(W: Any, a: Any) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,8 @@ def sample(
     batch, d = _check.integer("batch", batch, 1), _check.integer("d", d, 1)
     chosen = _check.support(support, d)
     flip = _check.real("flip", flip, minimum=0.0, below=1.0)
+    if batch * d > 2**62:
+        raise ValueError(f"batch times d must be at most 2^62 = {2**62}, got {batch} times {d}")
     X = signs((batch, d), _check.random(generator), _check.precision(dtype))
     y = X[:, list(chosen)].prod(dim=1)
     if flip > 0:
@@ -47,6 +49,7 @@ def all_inputs(
 ) -> Float[Tensor, "inputs d"]:
     """All 2^d points of {-1, +1}^d as rows, in the order of itertools.product([-1, 1], repeat=d); d <= 24."""
     d = _check.integer("d", d, 1, 24)
+    device = _check.device(device)
     places = torch.arange(d - 1, -1, -1, device=device)
     bits = (torch.arange(2**d, device=device)[:, None] >> places) & 1
     return bits.to(_check.precision(dtype)).mul_(2).sub_(1)

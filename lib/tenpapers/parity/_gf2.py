@@ -15,8 +15,8 @@ def solve_gf2(X: Float[Tensor, "n d"], y: Float[Tensor, " n"]) -> list[int]:
     """
     X = _check.tensor("X", X, 2)
     y = _check.labels(y, X)
-    if not (bool((X.abs() == 1).all()) and bool((y.abs() == 1).all())):
-        raise ValueError("X and y must hold signs, -1 or +1, only")
+    _check.signs("X", X)
+    _check.signs("y", y)
     d = X.shape[1]
     bits = (torch.cat([X, y[:, None]], dim=1) < 0).int().tolist()
     rows = [sum(bit << j for j, bit in enumerate(row)) for row in bits]  # bit d is the label

@@ -35,7 +35,8 @@ def sign_agreement(
     """
     d = _check.integer("d", d, 1)
     k, neurons = _check.degree(k, d), _check.integer("neurons", neurons, 1)
-    rho = _check.real("rho", rho, minimum=0.0, below=float(math.factorial(k)))
+    rho = _check.real("rho", rho, minimum=0.0, below=_check.factorial(k))
+    generator = _check.random(generator)
     W = signs((neurons, d), generator, torch.float32)
     a = signs((neurons,), generator, torch.float32)
     X, y = sample(batch, d, range(k), generator, flip)
@@ -52,13 +53,20 @@ def batch_reaching(p: float, fractions: Callable[[int], Sequence[float]], first:
     """
     p = _check.real("p", p, above=0.5, below=1.0)
     batch, least = _check.integer("first", first, 1), first
-    while np.mean(fractions(batch)) < p:
+
+    def ask(size: int) -> np.ndarray:
+        found = np.asarray(fractions(size), dtype=float)
+        if found.ndim != 1 or not found.size or not ((found >= 0) & (found <= 1)).all():
+            raise ValueError(f"fractions must give at least one number, all in [0, 1], got {found.tolist()} at {size}")
+        return found
+
+    while ask(batch).mean() < p:
         batch *= 2
         if batch > 2**40:
             raise ValueError(f"the fraction stays below {p} up to a batch of {batch // 2}")
     if batch == least:
         return float(batch), 0.0
-    before, now = (np.asarray(fractions(size), dtype=float) for size in (batch // 2, batch))
+    before, now = ask(batch // 2), ask(batch)
     n = len(now)
 
     def position(low: float, high: float) -> float:
@@ -75,8 +83,10 @@ def batch_reaching(p: float, fractions: Callable[[int], Sequence[float]], first:
 
 def crossing(x: Sequence[float], y: Sequence[float], level: float) -> float:
     """Where y, read along increasing x, first reaches `level` (linear in log x); infinity where it never does."""
-    if len(x) != len(y) or not len(x) or min(x) <= 0:
-        raise ValueError(f"x and y must be equally long and x positive, got {len(x)} and {len(y)} entries")
+    if len(x) != len(y) or not len(x) or not np.isfinite([*x, *y, level]).all():
+        raise ValueError(f"x and y must be equally long, not empty and finite, got {len(x)} and {len(y)} entries")
+    if min(x) <= 0 or (np.diff(x) <= 0).any():
+        raise ValueError("x must be positive and increasing")
     if y[0] >= level:
         return float(x[0])
     for i in range(1, len(x)):
@@ -92,8 +102,12 @@ def ideal_margins(counts: Tensor, k: int) -> Tensor:
     counts as `coverage` gives them, shape (..., 2^k); so is the result: sum_b counts_b pi(b) pi(x) <b, x>^k / k!.
     """
     k = _check.integer("k", k, 1, 12)
-    if counts.shape[-1] != 2**k:
-        raise ValueError(f"counts must hold 2^k = {2**k} patterns, got {counts.shape[-1]}")
+    if not isinstance(counts, Tensor) or counts.is_complex():
+        raise TypeError(f"counts must be a tensor of real numbers, got {type(counts).__name__}")
+    if counts.ndim == 0 or counts.shape[-1] != 2**k:
+        raise ValueError(f"counts must hold 2^k = {2**k} patterns, got shape {tuple(counts.shape)}")
+    if not bool((torch.isfinite(counts) & (counts >= 0)).all()):
+        raise ValueError("counts must be finite and at least 0")
     b = all_inputs(k, device=counts.device)
     outputs = b.prod(dim=1)[:, None] * b.prod(dim=1) * (b @ b.T) ** k  # (pattern b, input x)
     return counts.double() @ outputs / math.factorial(k)
@@ -111,6 +125,9 @@ def counted_gradient(
 
     Exact in distribution (multinomial counts); d <= 16 and batch < 2^62. W (m, d) in float64.
     """
+    W, a = _check.network(W, a)
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}")
     d, batch = _check.integer("d", W.shape[1], 1, 16), _check.integer("batch", batch, 1, 2**62)
     X = all_inputs(d, W.dtype, W.device)
     counts = rng.multinomial(batch, np.full(2**d, 2.0**-d))
@@ -125,8 +142,10 @@ def slope(x: ArrayLike, y: ArrayLike, error: ArrayLike | None = None) -> tuple[f
     without, every log y has the standard error 1.
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if x.shape != y.shape or len(x) < 2 or not ((x > 0).all() and (y > 0).all()):
-        raise ValueError(f"x and y must be positive, equally long and at least two, got {len(x)} and {len(y)} entries")
+    if x.ndim != 1 or x.shape != y.shape or len(x) < 2 or not all((z > 0).all() and (z < np.inf).all() for z in (x, y)):
+        raise ValueError("x and y must be positive and finite, equally long and at least two")
+    if x.min() == x.max():
+        raise ValueError(f"x must hold at least two different numbers, got only {x[0]:g}")
     weight = np.ones(len(x)) if error is None else y / np.maximum(np.asarray(error, dtype=float), 1e-9)
     design = np.stack([np.log(x), np.ones(len(x))], axis=1) * weight[:, None]
     covariance = np.linalg.inv(design.T @ design)

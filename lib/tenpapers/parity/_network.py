@@ -1,6 +1,5 @@
 """The network f(W, x) = sum_r a_r <w_r, x>^k: gradient, prediction, and what its neurons have learned."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -63,7 +62,8 @@ def population_gradient(
     """The expectation of `gradient` over fresh noiseless samples, in closed form.
 
     For k = |A|: a_r k! prod_{i in A, i != j} w_{r,i} for j in A, exactly 0 elsewhere. For k < |A| and k = |A| + 1 it
-    vanishes. For k > |A| + 1 there is no such product (noise coordinates move too): ValueError.
+    vanishes. For k > |A| + 1 there is no such product (noise coordinates move too): ValueError. ArithmeticError when
+    the result overflows.
     """
     W, a = _check.network(W, a)
     chosen = list(_check.support(support, W.shape[1]))
@@ -74,7 +74,9 @@ def population_gradient(
     if k == len(chosen):
         for j in chosen:
             others = [i for i in chosen if i != j]
-            G[:, j] = math.factorial(k) * a * W[:, others].prod(dim=1)
+            G[:, j] = _check.factorial(k) * a * W[:, others].prod(dim=1)
+    if not _check.finite(G):
+        raise ArithmeticError(f"the gradient overflows {G.dtype}: the weights reach {W.abs().max():.3g} with k = {k}")
     return G
 
 
@@ -121,7 +123,7 @@ def margin(
     k: int,
 ) -> Float[Tensor, " batch"]:
     """y f(W, x) / (m k!) per row: 1/2 in the ideal network, at least 1/4 under the main theorem."""
-    return outputs(W, a, X, k) * _check.labels(y, X) / (W.shape[0] * math.factorial(k))
+    return outputs(W, a, X, k) * _check.labels(y, X) / (W.shape[0] * _check.factorial(k))
 
 
 def accuracy(
@@ -137,7 +139,10 @@ def accuracy(
 
     With `rotation` R the network sees R x, as in `train`.
     """
+    W, a = _check.network(W, a)
     inputs = _check.integer("inputs", inputs, 1)
+    if rotation is not None:
+        rotation = _check.orthogonal("rotation", rotation, W.shape[1]).to(W)
     right, left = 0, inputs
     while left:  # blocks bound the memory
         X, y = sample(min(left, 2**16), W.shape[1], support, generator, dtype=W.dtype)
@@ -150,6 +155,7 @@ def accuracy(
 def good_neurons(W: Float[Tensor, "m d"], a: Float[Tensor, " m"], support: Sequence[int]) -> Tensor:
     """Whether a_r = prod_{j in support} sign(w_{r,j}), shape (m,), bool. A feature weight of 0 makes no good neuron."""
     W, a = _check.network(W, a)
+    _check.signs("a", a)
     chosen = list(_check.support(support, W.shape[1]))
     return torch.sign(W[:, chosen]).prod(dim=1) == a
 
@@ -157,10 +163,12 @@ def good_neurons(W: Float[Tensor, "m d"], a: Float[Tensor, " m"], support: Seque
 def coverage(W: Float[Tensor, "m d"], a: Float[Tensor, " m"], support: Sequence[int]) -> Int[Tensor, " patterns"]:
     """Number of good neurons with each of the 2^k sign patterns on the support, k = |support|.
 
-    Patterns are in the order of itertools.product([-1, 1], repeat=k), coordinates in the order of `support`.
+    Patterns are in the order of itertools.product([-1, 1], repeat=k), coordinates in the order of `support`; k <= 24.
     """
     good = good_neurons(W, a, support)
     chosen = list(_check.support(support, W.shape[1]))
+    if len(chosen) > 24:
+        raise ValueError(f"support must name at most 24 coordinates to count 2^k patterns, got {len(chosen)}")
     places = 2 ** torch.arange(len(chosen) - 1, -1, -1, device=W.device)
     pattern = ((W[:, chosen] > 0).long() * places).sum(dim=1)
     return torch.bincount(pattern[good], minlength=2 ** len(chosen))

@@ -39,7 +39,7 @@ class SqAdversary:
         for values outside [-1, 1], not finite, or of another shape; TypeError for values that are not real.
         """
         ones = torch.ones(len(self._X), dtype=torch.float64)
-        plus, minus = self._values(q, ones), self._values(q, -ones)
+        plus, minus = self._values(q, ones.clone()), self._values(q, -ones)  # a query may write on what it is given
         self.queries += 1
         self._alive &= self.coefficients((plus - minus) / 2).abs() <= self.tau
         return float((plus + minus).mean() / 2)
@@ -53,6 +53,8 @@ class SqAdversary:
         return f.flatten()[self._masks] / 2**self.d
 
     def _values(self, q: Callable[[Tensor, Tensor], Tensor], y: Tensor) -> Tensor:
+        if not callable(q):
+            raise TypeError(f"a query must be a function of X and y, got {type(q).__name__}")
         values = q(self._X.clone(), y)
         if not isinstance(values, Tensor) or values.is_complex() or values.dtype == torch.bool:
             raise TypeError(f"a query must return a real tensor, got {getattr(values, 'dtype', type(values).__name__)}")
@@ -60,10 +62,10 @@ class SqAdversary:
             raise ValueError(
                 f"a query must return one value per row, shape {tuple(y.shape)}, got {tuple(values.shape)}"
             )
-        values = values.double()
+        values = values.detach().double()
         largest = float(values.abs().max())
         if math.isnan(largest) or largest > 1:
-            raise ValueError(f"a query's values must lie in [-1, 1], got one of size {largest:.6g}")
+            raise ValueError(f"a query's values must lie in [-1, 1], got one of size {largest!r}")
         return values
 
     @property
@@ -83,7 +85,7 @@ def greedy_game(d: int, k: int, tau: float, generator: torch.Generator) -> SqAdv
     The sign spreads its square norm evenly over the characters that it is made of, so that each query crosses out
     nearly as many supports as Parseval allows; when it crosses out none, one support is asked for alone.
     """
-    adversary = SqAdversary(d, k, tau)
+    adversary, generator = SqAdversary(d, k, tau), _check.random(generator)
     group = max(1, int(2 / (math.pi * tau**2)))
     while len(left := adversary.survivors) > 1:
         size = min(group, len(left))

@@ -10,7 +10,7 @@ from . import _check
 
 def _threshold(k: int, rho: float) -> float:
     """theta = (rho / k!)^(1/(k-1)): the common size of the features at which the population gradient equals rho."""
-    return (rho / math.factorial(k)) ** (1 / (k - 1))
+    return (rho / _check.factorial(k)) ** (1 / (k - 1))
 
 
 def _degree(k: int, minimum: int) -> int:
@@ -37,20 +37,30 @@ def bad_neuron(t: int, eta: float, k: int, rho: float) -> float:
     if eta >= 2 * theta / (1 + theta):
         raise ValueError(f"eta must be below 2 theta/(1 + theta) = {2 * theta / (1 + theta):.4g}, got {eta}: it jumps "
                          f"over the dead zone of rho = {rho:g}, whose edge is at theta = {theta:.4g}")  # fmt: skip
-    pushed = 0  # steps with a push: the first time t* at which u < theta (u = theta still ties with rho)
-    while pushed < t and 2 * (1 - eta) ** pushed - 1 >= theta:
-        pushed += 1
+    if t >= 2**63:  # nothing is left of any weight that decays at all in floating point
+        raise ValueError(f"t must be an integer of at least 0 and below 2^63, got {t}")
+    end = math.ceil(math.log((1 + theta) / 2) / math.log1p(-eta))
+    for _ in range(2):  # t*, the first time at which u < theta (u = theta still ties): the logarithms are rounded
+        end += 2 * (1 - eta) ** end - 1 >= theta
+        end -= end > 0 and 2 * (1 - eta) ** (end - 1) - 1 < theta
+    pushed = min(t, end)
     return (2 * (1 - eta) ** pushed - 1) * (1 - eta) ** (t - pushed)
 
 
-@cache
 def rademacher_moment(d: int, n: int) -> float:
     """E S_d^n of a sum S_d of d fair signs: exact integers, rounded once at the end; 0 for odd n."""
     d, n = _check.integer("d", d, 1), _check.integer("n", n, 0)
-    return sum(math.comb(d, i) * (d - 2 * i) ** n for i in range(d + 1)) / 2**d
+    try:
+        return _moment(d, n)
+    except OverflowError:
+        raise ValueError(f"E S_d^n is too large for a float at d = {d}, n = {n}") from None
 
 
 @cache
+def _moment(d: int, n: int) -> float:
+    return sum(math.comb(d, i) * abs(d - 2 * i) ** n for i in range(d + 1)) / 2**d if n % 2 == 0 else 0.0
+
+
 def absolute_moment(k: int) -> float:
     """E |S_k|^k of a sum S_k of k fair signs: 2, 7.5, 40 for k = 2, 3, 4. At least k!."""
     k = _degree(k, 1)
@@ -61,7 +71,10 @@ def _second_moment(k: int, d: int, exact: bool) -> float:
     """E Z^2 of one sample's gradient entry at W in {-1, +1}^d: k^2 E S_d^(2k-2), or its bound k^2 (2k-3)!! d^(k-1)."""
     if exact:
         return k**2 * rademacher_moment(d, 2 * k - 2)
-    return float(k**2 * math.prod(range(1, 2 * k - 2, 2)) * d ** (k - 1))
+    try:
+        return float(k**2 * math.prod(range(1, 2 * k - 2, 2)) * d ** (k - 1))
+    except OverflowError:
+        raise ValueError(f"the second moment is too large for a float at k = {k}, d = {d}") from None
 
 
 def sign_probability(k: int, d: int, rho: float, batch: int, exact: bool = False) -> float:
@@ -151,7 +164,12 @@ def guarantee(d: int, k: int, delta: float, epsilon: float, eta: float, rho: flo
     spread = math.sqrt(2 * d * math.log(2 * m / epsilon))
     steps = math.ceil(math.log(8 * math.e * k**k / math.factorial(k) * spread) / eta)
     batch = 1.0
-    for _ in range(100):  # the batch enters its own logarithm: a contraction
-        L = math.log(8 * m * d * batch * steps / delta)
-        batch = 9 / 4 * k**2 * d ** (k - 1) * (2 * L) ** k / tolerance**2
+    try:
+        for _ in range(100):  # the batch enters its own logarithm: a contraction
+            L = math.log(8 * m * d * batch * steps / delta)
+            batch = 9 / 4 * k**2 * d ** (k - 1) * (2 * L) ** k / tolerance**2
+    except OverflowError:
+        batch = math.inf
+    if not math.isfinite(batch):
+        raise ValueError(f"the batch is too large for a float at k = {k}, d = {d}")
     return Guarantee(m, math.ceil(batch * (1 + 1e-12)), steps, tolerance)

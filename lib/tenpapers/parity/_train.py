@@ -1,9 +1,8 @@
 """Online training: thresholded sign-SGD, plain SGD, and both on the population gradient."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -90,12 +89,12 @@ def train(
     rho = _check.real("rho", rho, minimum=0.0)
     scale = _check.real("scale", scale, above=0.0)
     flip = _check.real("flip", flip, minimum=0.0, below=1.0)
-    seed = _check.integer("seed", seed, 0)
+    seed = _check.seed(seed)
     chosen = tuple(range(k)) if support is None else _check.support(support, d)
     if update not in ("sign", "sgd"):
         raise ValueError(f"update must be 'sign' or 'sgd', got {update!r}")
-    dtype, device = _check.precision(dtype), torch.device(device)
-    R = None if rotation is None else _orthogonal(rotation, d).to(device=device, dtype=dtype)
+    dtype, device = _check.precision(dtype), _check.device(device)
+    R = None if rotation is None else _check.orthogonal("rotation", rotation, d).to(device=device, dtype=dtype)
 
     W, a = start(d, m, seed, dtype, device)
     generator = torch.Generator(device).manual_seed((seed + 0x9E3779B97F4A7C15) % 2**63)  # far from every other seed
@@ -105,7 +104,7 @@ def train(
         G = _fresh_gradient(W, a, chosen, k, batch, flip, R, generator)
         if not _check.finite(G):
             raise DivergenceError(step, f"the gradient overflows {dtype}; the weights reach {W.abs().max():.3g}")
-        push = dead_zone_sign(G, rho) if update == "sign" else G * (scale / math.factorial(k))
+        push = dead_zone_sign(G, rho) if update == "sign" else G * (scale / _check.factorial(k))
         new = (1 - eta) * W + eta * push
         if not _check.finite(new):
             raise DivergenceError(step, f"the weights overflow {dtype}; they reached {W.abs().max():.3g} before")
@@ -114,13 +113,6 @@ def train(
         if history:
             past.append(W)
     return Run(W, a, chosen, watch.diagnostics(), torch.stack(past) if history else None)
-
-
-def _orthogonal(rotation: Any, d: int) -> Tensor:
-    R = _check.tensor("rotation", rotation, 2)
-    if R.shape != (d, d) or not torch.allclose(R @ R.T, torch.eye(d, dtype=R.dtype, device=R.device), atol=1e-5):
-        raise ValueError(f"rotation must be an orthogonal matrix of shape ({d}, {d}), got shape {tuple(R.shape)}")
-    return R
 
 
 def _fresh_gradient(
@@ -204,8 +196,11 @@ def population_path(
         raise ValueError(f"update must be 'sign' or 'sgd', got {update!r}")
     path = [W]
     for step in range(1, steps + 1):
-        G = population_gradient(W, a, chosen, k)
-        W = (1 - eta) * W + eta * (dead_zone_sign(G, rho) if update == "sign" else G * (scale / math.factorial(k)))
+        try:
+            G = population_gradient(W, a, chosen, k)
+        except ArithmeticError as error:
+            raise DivergenceError(step, str(error)) from None
+        W = (1 - eta) * W + eta * (dead_zone_sign(G, rho) if update == "sign" else G * (scale / _check.factorial(k)))
         if not _check.finite(W):
             raise DivergenceError(step, f"the population weights overflow {W.dtype}")
         path.append(W)

@@ -117,7 +117,7 @@ EXPERIMENTS = {
     ),
     "quick": Experiments(
         parts=tuple(PARTS), seeds=10, inputs=4096, eta=0.1, steps=45,
-        table_k=(2, 3, 4), table_d=(8, 16, 20), table_m=(12, 48, 192), table_batch=(64, 1024, 8000),
+        table_k=(2, 3, 4), table_d=(8, 16, 20), table_m=(12, 48, 192), table_batch=(256, 1024, 8000),
         path_d=16, path_batch=4096,
         zone_k=(2, 3), zone_d=(64, 27), zone_m=(32, 96), zone_batch=(1024, 2916),
         zone_rho=(0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95),
