@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -787,8 +789,12 @@ def test_query_counter_counts_look_ups_only():
     assert oracle(1, (0, 1)) == 1.0
     assert oracle(0, [1, 1]) == 1.0
     assert oracle.count == 2
-    with pytest.raises(IndexError, match="joint_action"):
-        oracle(0, (0, 2))
+    for query, words in {
+        (0, (0, 2)): "joint_action must hold one action per player",
+        (2, (0, 0)): r"player must be in 0\.\.1, got 2",
+    }.items():
+        with pytest.raises((ValueError, TypeError), match=words):
+            oracle(*query)
     assert oracle.count == 2
 
 
@@ -876,8 +882,24 @@ def spoiled(value):
         (lambda: games.long_path(5), "d must be even, got 5"),
         (lambda: kibitzer.bound(0, 1, 2, 0.1), "T must be an integer of at least 1"),
         (lambda: QueryCounter([GOOD, GOOD * 3]), r"payoffs\[1\] must hold payoffs in \[0, 1\]"),
-        (lambda: QueryCounter([]), "payoffs must be one array"),
+        (lambda: QueryCounter([]), "payoffs is empty"),
         (lambda: divergences(np.full((2, 40, 2), 0.5)), "tree of actions is too large: 1099511627775 nodes"),
+        (lambda: mutual_information(np.full((2, 40, 2), 0.5)), "tree of actions is too large: 1099511627775 nodes"),
+        (lambda: nash_gap(np.array([1j, 0]), [1, 0], GOOD, GOOD), "x must be an array of real numbers"),
+        (lambda: kibitzer.profile_gap([[0.6, 0.6], [1, 0]], [GOOD, GOOD]), r"profile\[0\] .* the sum 1.2"),
+        (lambda: kibitzer.profile_gap([[1, 0]], [GOOD, GOOD]), "one distribution per player"),
+        (lambda: kibitzer.play(QueryCounter([GOOD, GOOD]), [0, 0], (5, 0)), r"advised must name a player in 0\.\.1"),
+        (lambda: kibitzer.bandit_learners(QueryCounter([GOOD, GOOD]), (), 2, 2, rng(0)), "actions is empty"),
+        (lambda: PureMixture(np.zeros((1, 1), int), np.zeros((1, 1), int), (0, 3)), r"actions\[0\] must be an integer"),
+        (lambda: learners.hedge(GOOD, GOOD, 2, 2, eta=1e308), r"eta must be at most 1e\+100"),
+        (lambda: learners.optimistic_hedge(GOOD, GOOD, 2, 2, jitter=1e308), r"jitter must be at most 1e\+100"),
+        (lambda: posterior_path(ROWS, 7, torch.Generator()), "t must be below T = 2, got 7"),
+        (lambda: exact_value(ROWS, np.eye(3)), "U must have one column per action of the opponent, 2"),
+        (lambda: sampled_values(ROWS, np.eye(3), 5, torch.Generator()), "U must have one column per action"),
+        (lambda: trie_value(np.zeros((0, 3), int), GOOD), "at least one sequence"),
+        (lambda: trie_value(np.array([[5, 1]]), GOOD), r"S must hold actions in 0\.\.1, got 1 to 5"),
+        (lambda: sequences.threshold(4, 0.9), "gap must lie between -1/6 and 1/2"),
+        (lambda: sequences.piecewise_gap(0, 2), "T must be a finite number of at least 1"),
     ],
 )
 def test_bad_input_gets_one_sentence(call, words):
@@ -886,8 +908,47 @@ def test_bad_input_gets_one_sentence(call, words):
     assert "\n" not in str(caught.value)
 
 
+WRONG_TYPES = """
+import numpy as np
+from tenpapers.markov_games import *
+G, rng = np.full((2, 2), 0.5), np.random.default_rng(0)
+mixture, oracle = HistoryFreeMixture(G[None], G[None]), QueryCounter([G, G])
+for call, words in (
+    (lambda: stage_gaps(PureMixture([[0]], [[0]], (2, 2)), G, G), "got PureMixture; use its .dense()"),
+    (lambda: extract_nash(general(mixture), G, G), "HistoryFreeMixture here, got GeneralMixture"),
+    (lambda: kibitzer.gaps(mixture), "made by kibitzer.game"),
+    (lambda: kibitzer.extract(mixture, "rollout"), "made by kibitzer.game"),
+    (lambda: kibitzer.game(None, 2), "payoffs must be a list with one array per player, got NoneType"),
+    (lambda: QueryCounter(None), "payoffs must be a list with one array per player, got NoneType"),
+    (lambda: oracle(0.5, (0, 0)), "a query is an integer player and a sequence of integer actions, got 0.5"),
+    (lambda: oracle(0, (0.5, 0)), "a sequence of integer actions"),
+    (lambda: oracle(0, 0), "a sequence of integer actions"),
+    (lambda: PureMixture([[0]], [[0]], 3), "two players' numbers of actions"),
+    (lambda: sequences.draw(2, 2, None), "generator must be a numpy.random.Generator, got NoneType"),
+    (lambda: games.random_game(2, 2, 7), "generator must be a numpy.random.Generator, got int"),
+    (lambda: general_gap(mixture, G, G, "monte_carlo", generator=3), "must be a torch or a NumPy generator, got int"),
+):
+    try:
+        call()
+    except TypeError as error:
+        if words not in str(error):
+            print("expected", words, "got", error)
+    else:
+        print("no error where expected:", words)
+if oracle.count:
+    print("a refused query was counted")
+"""
+
+
+def test_wrong_types_get_one_sentence_without_the_tests_type_checker():
+    """In a fresh interpreter: here the run-time type checker would speak first."""
+    found = subprocess.run([sys.executable, "-c", WRONG_TYPES], capture_output=True, text=True, check=True)
+    assert found.stdout == ""
+
+
 def test_lists_and_tensors_are_taken_as_arrays():
     A, B = games.dilemma()
+    assert nash_gap(torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True), [1, 0], A, B) == 0.4
     one = HistoryFreeMixture([[[1.0, 0.0]]], torch.tensor([[[0.0, 1.0]]]))
     assert general_gap(one, A.tolist(), torch.as_tensor(B)).value == nash_gap([1, 0], [0, 1], A, B)
     assert GeneralMixture([[[[[1.0, 0.0]]]], [torch.tensor([[[0.0, 1.0]]])]]).actions == (2, 2)

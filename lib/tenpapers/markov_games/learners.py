@@ -21,6 +21,7 @@ from ._gaps import Gap, _draw, _gap
 from ._mixtures import GeneralMixture, HistoryFreeMixture
 
 Step = Callable[[int, Array, Array], Array]
+_LARGE = 1e100  # step sizes and starts beyond would overflow
 
 
 def hedge(
@@ -30,7 +31,7 @@ def hedge(
 
     eta  the step size; None is eta_t = 2 sqrt(log n / (t + 1)), t = 0, 1, ..., each player with its own n
     """
-    eta = None if eta is None else _check.real("eta", eta, 0.0)
+    eta = None if eta is None else _check.real("eta", eta, 0.0, _LARGE)
 
     def policy(t: int, total: Array, last: Array) -> Array:
         rate = 2 * math.sqrt(math.log(total.shape[1]) / (t + 1)) if eta is None else eta
@@ -43,7 +44,7 @@ def optimistic_hedge(
     A: ArrayLike, B: ArrayLike, T: int, H: int, seed: int = 0, jitter: float = 1.0, eta: float | None = None
 ) -> HistoryFreeMixture:
     """Optimistic Hedge: x_t = softmax(eta (L_t + g_{t-1})), the last payoffs counted twice; eta None is 0.5."""
-    rate = 0.5 if eta is None else _check.real("eta", eta, 0.0)
+    rate = 0.5 if eta is None else _check.real("eta", eta, 0.0, _LARGE)
     return _self_play(lambda t, total, last: _softmax(rate * (total + last)), A, B, T, H, seed, jitter)
 
 
@@ -52,7 +53,7 @@ def _self_play(
 ) -> HistoryFreeMixture:
     """Both players' iterates when each sees, at every step, its payoffs against the other's policy."""
     A, B = _check.bimatrix(A, B)
-    T, H, jitter = _check.integer("T", T, 1), _check.integer("H", H, 1), _check.real("jitter", jitter, 0.0)
+    T, H, jitter = _check.integer("T", T, 1), _check.integer("H", H, 1), _check.real("jitter", jitter, 0.0, _LARGE)
     generator = np.random.default_rng(_check.integer("seed", seed, 0))
     totals = [jitter * generator.standard_normal((H, n)) for n in A.shape]
     last = [np.zeros((H, n)) for n in A.shape]
@@ -76,9 +77,9 @@ def layered_omd(
     Start: x_1 proportional to exp(jitter times a standard normal). Source: Yorulmaz, Aydin and Basar (2026).
     """
     A, B = _check.bimatrix(A, B)
-    T, H, jitter = _check.integer("T", T, 1), _check.integer("H", H, 1), _check.real("jitter", jitter, 0.0)
+    T, H, jitter = _check.integer("T", T, 1), _check.integer("H", H, 1), _check.real("jitter", jitter, 0.0, _LARGE)
     h = np.arange(1, H + 1)[:, None]
-    eta = _check.real("eta0", eta0, 0.0) * float(T) ** (-(3 * (H - h) + 1) / (3 * H + 1))
+    eta = _check.real("eta0", eta0, 0.0, _LARGE) * float(T) ** (-(3 * (H - h) + 1) / (3 * H + 1))
     generator = np.random.default_rng(_check.integer("seed", seed, 0))
     centre = [_softmax(jitter * generator.standard_normal((H, n))) for n in A.shape]
     last = [np.zeros((H, n)) for n in A.shape]
@@ -245,7 +246,7 @@ def v_learning(
     """
     A, B = _check.bimatrix(A, B)
     K, H = _check.integer("episodes", episodes, 1), _check.integer("H", H, 1)
-    bonus, rate = _check.real("bonus", bonus, 0.0), _check.real("rate", rate, 0.0)
+    bonus, rate = _check.real("bonus", bonus, 0.0, _LARGE), _check.real("rate", rate, 0.0, _LARGE)
     generator = np.random.default_rng(_check.integer("seed", seed, 0))
     X = [np.empty((K, H, n)) for n in A.shape]
     losses = [np.zeros((H, n)) for n in A.shape]
