@@ -628,6 +628,69 @@ def test_layered_omd_has_vanishing_general_regret_where_hedge_has_not():
     assert layered.value < 0.02 < 0.1 < plain.value
 
 
+def test_layered_omd_step_by_step():
+    """Layer h learns with eta0 T^(-(3 (H - h) + 1) / (3H + 1)), h from 1; each step by a general optimiser."""
+    A, B = games.random_game(2, 2, rng(3))
+    T, H, eta0 = 8, 2, 1.7
+    mixture = learners.layered_omd(A, B, T, H, seed=2, jitter=0.6, eta0=eta0)
+    start = np.random.default_rng(2)
+    centre = [0.6 * start.standard_normal((H, 2)) for _ in range(2)]
+    centre = [np.exp(z) / np.exp(z).sum(axis=1, keepdims=True) for z in centre]
+
+    def step(x, gain):
+        """argmax over p in [0, 1] of gain . (p, 1 - p) - D((p, 1 - p), x), by its first-order condition."""
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            p = (low + high) / 2
+            slope = gain[0] - gain[1] - math.log((p + 0.5) / (x[0] + 0.5)) + math.log((1.5 - p) / (x[1] + 0.5))
+            low, high = (p, high) if slope > 0 else (low, p)
+        return np.array([low, 1 - low])
+
+    last = [np.zeros((H, 2)), np.zeros((H, 2))]
+    for t in range(3):
+        played = [np.empty((H, 2)), np.empty((H, 2))]
+        for i, h in itertools.product((0, 1), range(H)):
+            rate = eta0 * T ** (-(3 * (H - (h + 1)) + 1) / (3 * H + 1))
+            played[i][h] = step(centre[i][h], rate * last[i][h])
+            assert_allclose((mixture.X1, mixture.X2)[i][t, h], played[i][h], atol=1e-9)
+        last = [played[1] @ A.T, played[0] @ B]
+        for i, h in itertools.product((0, 1), range(H)):
+            rate = eta0 * T ** (-(3 * (H - (h + 1)) + 1) / (3 * H + 1))
+            centre[i][h] = step(centre[i][h], rate * last[i][h])
+
+
+def test_v_learning_step_by_step():
+    """Weights, values and importance-weighted losses written out, one player and one step of the episode at a time."""
+    A, B = games.random_game(2, 3, rng(4))
+    K, H, bonus, rate = 6, 3, 0.2, 4.0
+    found = learners.v_learning(A, B, K, H, seed=5, bonus=bonus, rate=rate).mixture
+    draws = np.random.default_rng(5).random((K, H, 2))
+    V = [[float(H - h) for h in range(H + 1)] for _ in range(2)]
+    seen = [[[] for _ in range(H)] for _ in range(2)]  # (episode, action, estimated loss)
+    alpha = [None, *((H + 1) / (H + k) for k in range(1, K + 1))]
+    for k in range(1, K + 1):
+        policies = [np.empty((H, n)) for n in A.shape]
+        for i, h in itertools.product((0, 1), range(H)):
+            n = A.shape[i]
+            total = np.zeros(n)
+            for episode, action, loss in seen[i][h]:
+                past = range(episode + 1, k)
+                total[action] += alpha[episode] * math.prod(1 - alpha[j] for j in past) * loss
+            weights = np.exp(-rate * math.sqrt(math.log(n) / (n * k)) / alpha[k] * total)
+            policies[i][h] = weights / weights.sum()
+            assert_allclose((found.X1, found.X2)[i][k - 1, h], policies[i][h], rtol=1e-10)
+        before = [list(values) for values in V]
+        for h in range(H):
+            played = [int((policies[i][h].cumsum()[:-1] <= draws[k - 1, h, i]).sum()) for i in (0, 1)]
+            for i, U in enumerate((A, B)):
+                n, target = A.shape[i], U[tuple(played)] + before[i][h + 1]
+                optimism = bonus * math.sqrt(H**3 * n * math.log(n) / k)
+                V[i][h] = min(H - h, (1 - alpha[k]) * before[i][h] + alpha[k] * (target + optimism))
+                gamma = math.sqrt(math.log(n) / (n * k))
+                loss = (H - target) / H / (policies[i][h][played[i]] + gamma)
+                seen[i][h].append((k, played[i], loss))
+
+
 def test_regret_matching_bounds_its_general_regret_by_node_regrets():
     """Zinkevich's bound: general regret per episode <= sum over nodes of |payoff range| sqrt(n / T)."""
     A, B = games.random_game(2, 2, rng(2))

@@ -74,7 +74,8 @@ def layered_omd(
     Step h = 1..H has the step size eta0 T^(-(3 (H - h) + 1) / (3H + 1)) and the regulariser
     sum_a (x_a + 1/n) log(x_a + 1/n). What early steps reveal about t is only a window of time, and within that window
     later steps have no regret: the general gap vanishes at the rate T^(-3 / (3H + 1)), so T is exponential in H.
-    Start: x_1 proportional to exp(jitter times a standard normal). Source: Yorulmaz, Aydin and Basar (2026).
+    Start: x_1 proportional to exp(jitter times a standard normal), where the source starts from uniform play, an
+    equilibrium of Shapley's game. Source: Algorithm 1 of Yorulmaz, Aydin and Basar (2026, arXiv 2609.00504).
     """
     A, B = _check.bimatrix(A, B)
     T, H, jitter = _check.integer("T", T, 1), _check.integer("H", H, 1), _check.real("jitter", jitter, 0.0, _LARGE)
@@ -241,8 +242,9 @@ def v_learning(
     At step h of episode k each player draws an action from its exponential weights, is paid r, and feeds the loss
     (H - r - V_{h+1}) / H, divided by the action's probability plus gamma, to the weights; V_h moves by alpha_k =
     (H + 1) / (H + k) towards r + V_{h+1} + bonus sqrt(H^3 n log n / k), truncated to what remains. The exploration
-    gamma_k is sqrt(log n / (n k)) and the step size eta_k is `rate` times that (the theory's is rate = 1). Rewards here
-    are the stage payoffs in [0, 1]. Source: Jin, Liu, Wang and Yu (2021), the constants ours.
+    gamma_k is sqrt(log n / (n k)) and the step size eta_k is `rate` times that. Balancing the two terms of the weighted
+    regret bound, H log n / (k eta) + n eta, gives rate = sqrt(H); guarantees are for factors of that order. Rewards
+    here are the stage payoffs in [0, 1]. Source: Jin, Liu, Wang and Yu (2021), the constants ours.
     """
     A, B = _check.bimatrix(A, B)
     K, H = _check.integer("episodes", episodes, 1), _check.integer("H", H, 1)
