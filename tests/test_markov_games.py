@@ -659,6 +659,20 @@ def test_layered_omd_step_by_step():
             centre[i][h] = step(centre[i][h], rate * last[i][h])
 
 
+def test_layered_omd_of_unequal_action_counts_is_mirror_steps_player_by_player():
+    A, B = games.random_game(2, 3, rng(5))
+    found = learners.layered_omd(A, B, 2, 1, seed=1)
+    start = np.random.default_rng(1)
+    centre = [np.exp(z) / np.exp(z).sum() for z in (start.standard_normal((1, 2)), start.standard_normal((1, 3)))]
+    x, y = (learners.mirror_step(c, np.zeros_like(c)) for c in centre)
+    assert_allclose(found.X1[0], x)
+    assert_allclose(found.X2[0], y)
+    rate = 2.0 ** (-1 / 4)
+    gains = [rate * y @ A.T, rate * x @ B]
+    for i, (c, g) in enumerate(zip(centre, gains, strict=True)):
+        assert_allclose((found.X1, found.X2)[i][1], learners.mirror_step(learners.mirror_step(c, g), g))
+
+
 def test_v_learning_step_by_step():
     """Weights, values and importance-weighted losses written out, one player and one step of the episode at a time."""
     A, B = games.random_game(2, 3, rng(4))
