@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -626,6 +628,83 @@ def test_layered_omd_has_vanishing_general_regret_where_hedge_has_not():
     assert layered.value < 0.02 < 0.1 < plain.value
 
 
+def test_layered_omd_step_by_step():
+    """Layer h learns with eta0 T^(-(3 (H - h) + 1) / (3H + 1)), h from 1; each step by a general optimiser."""
+    A, B = games.random_game(2, 2, rng(3))
+    T, H, eta0 = 8, 2, 1.7
+    mixture = learners.layered_omd(A, B, T, H, seed=2, jitter=0.6, eta0=eta0)
+    start = np.random.default_rng(2)
+    centre = [0.6 * start.standard_normal((H, 2)) for _ in range(2)]
+    centre = [np.exp(z) / np.exp(z).sum(axis=1, keepdims=True) for z in centre]
+
+    def step(x, gain):
+        """argmax over p in [0, 1] of gain . (p, 1 - p) - D((p, 1 - p), x), by its first-order condition."""
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            p = (low + high) / 2
+            slope = gain[0] - gain[1] - math.log((p + 0.5) / (x[0] + 0.5)) + math.log((1.5 - p) / (x[1] + 0.5))
+            low, high = (p, high) if slope > 0 else (low, p)
+        return np.array([low, 1 - low])
+
+    last = [np.zeros((H, 2)), np.zeros((H, 2))]
+    for t in range(3):
+        played = [np.empty((H, 2)), np.empty((H, 2))]
+        for i, h in itertools.product((0, 1), range(H)):
+            rate = eta0 * T ** (-(3 * (H - (h + 1)) + 1) / (3 * H + 1))
+            played[i][h] = step(centre[i][h], rate * last[i][h])
+            assert_allclose((mixture.X1, mixture.X2)[i][t, h], played[i][h], atol=1e-9)
+        last = [played[1] @ A.T, played[0] @ B]
+        for i, h in itertools.product((0, 1), range(H)):
+            rate = eta0 * T ** (-(3 * (H - (h + 1)) + 1) / (3 * H + 1))
+            centre[i][h] = step(centre[i][h], rate * last[i][h])
+
+
+def test_layered_omd_of_unequal_action_counts_is_mirror_steps_player_by_player():
+    A, B = games.random_game(2, 3, rng(5))
+    found = learners.layered_omd(A, B, 2, 1, seed=1)
+    start = np.random.default_rng(1)
+    centre = [np.exp(z) / np.exp(z).sum() for z in (start.standard_normal((1, 2)), start.standard_normal((1, 3)))]
+    x, y = (learners.mirror_step(c, np.zeros_like(c)) for c in centre)
+    assert_allclose(found.X1[0], x)
+    assert_allclose(found.X2[0], y)
+    rate = 2.0 ** (-1 / 4)
+    gains = [rate * y @ A.T, rate * x @ B]
+    for i, (c, g) in enumerate(zip(centre, gains, strict=True)):
+        assert_allclose((found.X1, found.X2)[i][1], learners.mirror_step(learners.mirror_step(c, g), g))
+
+
+def test_v_learning_step_by_step():
+    """Weights, values and importance-weighted losses written out, one player and one step of the episode at a time."""
+    A, B = games.random_game(2, 3, rng(4))
+    K, H, bonus, rate = 6, 3, 0.2, 4.0
+    found = learners.v_learning(A, B, K, H, seed=5, bonus=bonus, rate=rate).mixture
+    draws = np.random.default_rng(5).random((K, H, 2))
+    V = [[float(H - h) for h in range(H + 1)] for _ in range(2)]
+    seen = [[[] for _ in range(H)] for _ in range(2)]  # (episode, action, estimated loss)
+    alpha = [None, *((H + 1) / (H + k) for k in range(1, K + 1))]
+    for k in range(1, K + 1):
+        policies = [np.empty((H, n)) for n in A.shape]
+        for i, h in itertools.product((0, 1), range(H)):
+            n = A.shape[i]
+            total = np.zeros(n)
+            for episode, action, loss in seen[i][h]:
+                past = range(episode + 1, k)
+                total[action] += alpha[episode] * math.prod(1 - alpha[j] for j in past) * loss
+            weights = np.exp(-rate * math.sqrt(math.log(n) / (n * k)) / alpha[k] * total)
+            policies[i][h] = weights / weights.sum()
+            assert_allclose((found.X1, found.X2)[i][k - 1, h], policies[i][h], rtol=1e-10)
+        before = [list(values) for values in V]
+        for h in range(H):
+            played = [int((policies[i][h].cumsum()[:-1] <= draws[k - 1, h, i]).sum()) for i in (0, 1)]
+            for i, U in enumerate((A, B)):
+                n, target = A.shape[i], U[tuple(played)] + before[i][h + 1]
+                optimism = bonus * math.sqrt(H**3 * n * math.log(n) / k)
+                V[i][h] = min(H - h, (1 - alpha[k]) * before[i][h] + alpha[k] * (target + optimism))
+                gamma = math.sqrt(math.log(n) / (n * k))
+                loss = (H - target) / H / (policies[i][h][played[i]] + gamma)
+                seen[i][h].append((k, played[i], loss))
+
+
 def test_regret_matching_bounds_its_general_regret_by_node_regrets():
     """Zinkevich's bound: general regret per episode <= sum over nodes of |payoff range| sqrt(n / T)."""
     A, B = games.random_game(2, 2, rng(2))
@@ -787,8 +866,12 @@ def test_query_counter_counts_look_ups_only():
     assert oracle(1, (0, 1)) == 1.0
     assert oracle(0, [1, 1]) == 1.0
     assert oracle.count == 2
-    with pytest.raises(IndexError, match="joint_action"):
-        oracle(0, (0, 2))
+    for query, words in {
+        (0, (0, 2)): "joint_action must hold one action per player",
+        (2, (0, 0)): r"player must be in 0\.\.1, got 2",
+    }.items():
+        with pytest.raises((ValueError, TypeError), match=words):
+            oracle(*query)
     assert oracle.count == 2
 
 
@@ -876,8 +959,24 @@ def spoiled(value):
         (lambda: games.long_path(5), "d must be even, got 5"),
         (lambda: kibitzer.bound(0, 1, 2, 0.1), "T must be an integer of at least 1"),
         (lambda: QueryCounter([GOOD, GOOD * 3]), r"payoffs\[1\] must hold payoffs in \[0, 1\]"),
-        (lambda: QueryCounter([]), "payoffs must be one array"),
+        (lambda: QueryCounter([]), "payoffs is empty"),
         (lambda: divergences(np.full((2, 40, 2), 0.5)), "tree of actions is too large: 1099511627775 nodes"),
+        (lambda: mutual_information(np.full((2, 40, 2), 0.5)), "tree of actions is too large: 1099511627775 nodes"),
+        (lambda: nash_gap(np.array([1j, 0]), [1, 0], GOOD, GOOD), "x must be an array of real numbers"),
+        (lambda: kibitzer.profile_gap([[0.6, 0.6], [1, 0]], [GOOD, GOOD]), r"profile\[0\] .* the sum 1.2"),
+        (lambda: kibitzer.profile_gap([[1, 0]], [GOOD, GOOD]), "one distribution per player"),
+        (lambda: kibitzer.play(QueryCounter([GOOD, GOOD]), [0, 0], (5, 0)), r"advised must name a player in 0\.\.1"),
+        (lambda: kibitzer.bandit_learners(QueryCounter([GOOD, GOOD]), (), 2, 2, rng(0)), "actions is empty"),
+        (lambda: PureMixture(np.zeros((1, 1), int), np.zeros((1, 1), int), (0, 3)), r"actions\[0\] must be an integer"),
+        (lambda: learners.hedge(GOOD, GOOD, 2, 2, eta=1e308), r"eta must be at most 1e\+100"),
+        (lambda: learners.optimistic_hedge(GOOD, GOOD, 2, 2, jitter=1e308), r"jitter must be at most 1e\+100"),
+        (lambda: posterior_path(ROWS, 7, torch.Generator()), "t must be below T = 2, got 7"),
+        (lambda: exact_value(ROWS, np.eye(3)), "U must have one column per action of the opponent, 2"),
+        (lambda: sampled_values(ROWS, np.eye(3), 5, torch.Generator()), "U must have one column per action"),
+        (lambda: trie_value(np.zeros((0, 3), int), GOOD), "at least one sequence"),
+        (lambda: trie_value(np.array([[5, 1]]), GOOD), r"S must hold actions in 0\.\.1, got 1 to 5"),
+        (lambda: sequences.threshold(4, 0.9), "gap must lie between -1/6 and 1/2"),
+        (lambda: sequences.piecewise_gap(0, 2), "T must be a finite number of at least 1"),
     ],
 )
 def test_bad_input_gets_one_sentence(call, words):
@@ -886,8 +985,47 @@ def test_bad_input_gets_one_sentence(call, words):
     assert "\n" not in str(caught.value)
 
 
+WRONG_TYPES = """
+import numpy as np
+from tenpapers.markov_games import *
+G, rng = np.full((2, 2), 0.5), np.random.default_rng(0)
+mixture, oracle = HistoryFreeMixture(G[None], G[None]), QueryCounter([G, G])
+for call, words in (
+    (lambda: stage_gaps(PureMixture([[0]], [[0]], (2, 2)), G, G), "got PureMixture; use its .dense()"),
+    (lambda: extract_nash(general(mixture), G, G), "HistoryFreeMixture here, got GeneralMixture"),
+    (lambda: kibitzer.gaps(mixture), "made by kibitzer.game"),
+    (lambda: kibitzer.extract(mixture, "rollout"), "made by kibitzer.game"),
+    (lambda: kibitzer.game(None, 2), "payoffs must be a list with one array per player, got NoneType"),
+    (lambda: QueryCounter(None), "payoffs must be a list with one array per player, got NoneType"),
+    (lambda: oracle(0.5, (0, 0)), "a query is an integer player and a sequence of integer actions, got 0.5"),
+    (lambda: oracle(0, (0.5, 0)), "a sequence of integer actions"),
+    (lambda: oracle(0, 0), "a sequence of integer actions"),
+    (lambda: PureMixture([[0]], [[0]], 3), "two players' numbers of actions"),
+    (lambda: sequences.draw(2, 2, None), "generator must be a numpy.random.Generator, got NoneType"),
+    (lambda: games.random_game(2, 2, 7), "generator must be a numpy.random.Generator, got int"),
+    (lambda: general_gap(mixture, G, G, "monte_carlo", generator=3), "must be a torch or a NumPy generator, got int"),
+):
+    try:
+        call()
+    except TypeError as error:
+        if words not in str(error):
+            print("expected", words, "got", error)
+    else:
+        print("no error where expected:", words)
+if oracle.count:
+    print("a refused query was counted")
+"""
+
+
+def test_wrong_types_get_one_sentence_without_the_tests_type_checker():
+    """In a fresh interpreter: here the run-time type checker would speak first."""
+    found = subprocess.run([sys.executable, "-c", WRONG_TYPES], capture_output=True, text=True, check=True)
+    assert found.stdout == ""
+
+
 def test_lists_and_tensors_are_taken_as_arrays():
     A, B = games.dilemma()
+    assert nash_gap(torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True), [1, 0], A, B) == 0.4
     one = HistoryFreeMixture([[[1.0, 0.0]]], torch.tensor([[[0.0, 1.0]]]))
     assert general_gap(one, A.tolist(), torch.as_tensor(B)).value == nash_gap([1, 0], [0, 1], A, B)
     assert GeneralMixture([[[[[1.0, 0.0]]]], [torch.tensor([[[0.0, 1.0]]])]]).actions == (2, 2)

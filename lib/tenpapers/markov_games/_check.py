@@ -1,5 +1,6 @@
 """Arguments that a reader may get wrong: one sentence with the name, the value and what is accepted."""
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -23,23 +24,42 @@ def integer(name: str, value: Any, minimum: int) -> int:
     return number
 
 
-def real(name: str, value: Any, minimum: float) -> float:
-    """`value` as a finite float that is at least `minimum`."""
+def real(name: str, value: Any, minimum: float, maximum: float = math.inf) -> float:
+    """`value` as a finite float from `minimum` to `maximum`."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a real number of at least {minimum:g}, got {value!r}") from None
     if not (np.isfinite(number) and number >= minimum):
         raise ValueError(f"{name} must be a finite number of at least {minimum:g}, got {value!r}")
+    if number > maximum:
+        raise ValueError(f"{name} must be at most {maximum:g}, got {value!r}")
     return number
 
 
 def array(name: str, value: Any) -> Array:
-    """`value` as a float64 array on the CPU."""
+    """`value` as a float64 array on the CPU; a tensor may live anywhere and require a gradient."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
     try:
+        if np.iscomplexobj(value):
+            raise TypeError
         return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be an array of numbers, got {type(value).__name__}") from None
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} must be an array of real numbers, got {type(value).__name__}") from None
+
+
+def actions(name: str, value: Any, n: int) -> NDArray[np.integer]:
+    """`value` as an array (T, H) of integers in 0..n-1, T and H at least 1."""
+    try:
+        S = np.asarray(value)
+    except ValueError:
+        raise TypeError(f"{name} must be an array of integers of shape (T, H), got ragged rows") from None
+    if S.ndim != 2 or not np.issubdtype(S.dtype, np.integer):
+        raise ValueError(f"{name} must be an array of integers of shape (T, H), got {S.dtype} {S.shape}")
+    if S.size and not (S.min() >= 0 and S.max() < n):
+        raise ValueError(f"{name} must hold actions in 0..{n - 1}, got {S.min()} to {S.max()}")
+    return S
 
 
 def payoffs(name: str, value: Any, players: int | None = None) -> Array:
@@ -60,6 +80,18 @@ def bimatrix(A: Any, B: Any) -> tuple[Array, Array]:
     if A.shape != B.shape:
         raise ValueError(f"A and B must have one shape (n1, n2), row player first, got {A.shape} and {B.shape}")
     return A, B
+
+
+def game(value: Any) -> tuple[Array, ...]:
+    """m players' payoffs, arrays of one shape (n_1, ..., n_m) in [0, 1]."""
+    if not isinstance(value, Sequence | np.ndarray | torch.Tensor):
+        raise TypeError(f"payoffs must be a list with one array per player, got {type(value).__name__}")
+    if len(value) == 0:
+        raise ValueError("payoffs is empty; there must be one array per player")
+    M = tuple(payoffs(f"payoffs[{j}]", payoff, len(value)) for j, payoff in enumerate(value))
+    if len({payoff.shape for payoff in M}) > 1:
+        raise ValueError(f"payoffs must have one shape (n_1, ..., n_m), got {[payoff.shape for payoff in M]}")
+    return M
 
 
 def distributions(name: str, value: Any, ndim: int | None = None) -> Array:
@@ -107,6 +139,13 @@ def policies(value: Any) -> list[list[Array]]:
     return found
 
 
+def numpy_generator(generator: Any) -> np.random.Generator:
+    """`generator` itself, a NumPy generator."""
+    if not isinstance(generator, np.random.Generator):
+        raise TypeError(f"generator must be a numpy.random.Generator, got {type(generator).__name__}")
+    return generator
+
+
 def random(generator: Any) -> torch.Generator:
     """A torch generator: `generator` itself, one seeded from a NumPy generator, or a fresh one of seed 0 for None."""
     if generator is None:
@@ -114,5 +153,5 @@ def random(generator: Any) -> torch.Generator:
     if isinstance(generator, np.random.Generator):
         return torch.Generator().manual_seed(int(generator.integers(2**62)))
     if not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+        raise TypeError(f"generator must be a torch or a NumPy generator, got {type(generator).__name__}")
     return generator

@@ -49,6 +49,9 @@ def nash_gap(x: ArrayLike, y: ArrayLike, A: ArrayLike, B: ArrayLike) -> float:
 
 def stage_gaps(mixture: HistoryFreeMixture, A: ArrayLike, B: ArrayLike) -> Float[np.ndarray, "T H 2"]:
     """Each player's gain from leaving the stage profile (x_h^t, y_h^t), for every policy t and step h."""
+    if not isinstance(mixture, HistoryFreeMixture):
+        hint = "; use its .dense()" if isinstance(mixture, PureMixture) else ""
+        raise TypeError(f"mixture must be a HistoryFreeMixture here, got {type(mixture).__name__}{hint}")
     A, B = _fitting(mixture, A, B)
     gains = []
     for own, opponent, U in ((mixture.X1, mixture.X2, A), (mixture.X2, mixture.X1, B.T)):
@@ -123,6 +126,7 @@ def exact_value(X: Array, U: Array) -> float:
     All n^H opponent sequences' probabilities come from one matrix product of two half-length tables (meet in the
     middle), and each level's unnormalised predictions are a sum over the levels below.
     """
+    X, U = _deviation(X, U)
     T, H, n = X.shape
     if n**H > _LEAVES or T * n**H > _WORK:
         nodes = sum(n**h for h in range(H))
@@ -144,6 +148,14 @@ def exact_value(X: Array, U: Array) -> float:
     return total / (T * H)
 
 
+def _deviation(X: Array, U: Array) -> tuple[Array, Array]:
+    """The opponent's policies and the deviator's payoffs, checked against each other."""
+    X, U = _check.distributions("X", X, 3), _check.payoffs("U", U, 2)
+    if U.shape[1] != X.shape[2]:
+        raise ValueError(f"U must have one column per action of the opponent, {X.shape[2]}, got shape {U.shape}")
+    return X, U
+
+
 def _paths(X: Array) -> Array:
     """(T, n^k) probabilities of all sequences of the k = X.shape[1] steps under each policy."""
     table = np.ones((len(X), 1))
@@ -161,6 +173,7 @@ def sampled_values(X: Array, U: Array, samples: int, generator: torch.Generator)
     less than the reward that is realised. Policies with a posterior below 1e-100 are dropped. There are at least two
     blocks, so that the spread of the draws tells the error.
     """
+    X, U = _deviation(X, U)
     device = generator.device
     policies = torch.as_tensor(X, dtype=torch.float64, device=device)
     payoff = torch.as_tensor(np.pad(U.T, ((0, 0), (0, 1)), constant_values=1.0), dtype=torch.float64, device=device)
@@ -235,8 +248,12 @@ def trie_value(S: Integer[np.ndarray, "T H"], U: Array) -> float:
     sort the sequences once, as integers, and count the next actions of every group of equal prefixes, until no prefix
     is shared. O(T log T + T H) time; sequences longer than one integer are sorted in pieces, group number first.
     """
-    T, H = S.shape
+    U = _check.payoffs("U", U, 2)
     n = U.shape[1]
+    S = _check.actions("S", S, n)
+    T, H = S.shape
+    if S.size == 0:
+        raise ValueError(f"S must hold at least one sequence of at least one step, got shape {S.shape}")
     bits = max(1, (n - 1).bit_length())
     ideal = sum(float(best) * np.count_nonzero(action == S) for action, best in enumerate(U.max(axis=0)))
     shortfall, rows, group, h = 0.0, None, np.zeros(T, dtype=np.int64), 0

@@ -59,13 +59,12 @@ class PureMixture:
     actions: tuple[int, int]
 
     def __init__(self, S1: ArrayLike, S2: ArrayLike, actions: tuple[int, int]) -> None:
-        object.__setattr__(self, "actions", actions)
-        for name, given, n in zip(("S1", "S2"), (S1, S2), actions, strict=True):
-            S = np.asarray(given)
-            if S.ndim != 2 or not np.issubdtype(S.dtype, np.integer):
-                raise ValueError(f"{name} must be an array of integers of shape (T, H), got {S.dtype} {S.shape}")
-            if S.size and not (S.min() >= 0 and S.max() < n):
-                raise ValueError(f"{name} must hold actions in 0..{n - 1}, got {S.min()} to {S.max()}")
+        if not isinstance(actions, Sequence) or len(actions) != 2:
+            raise TypeError(f"actions must be the two players' numbers of actions (n1, n2), got {actions!r}")
+        n1, n2 = (_check.integer(f"actions[{j}]", n, 1) for j, n in enumerate(actions))
+        object.__setattr__(self, "actions", (n1, n2))
+        for name, given, n in (("S1", S1, n1), ("S2", S2, n2)):
+            S = _check.actions(name, given, n)
             object.__setattr__(self, name, S.astype(np.min_scalar_type(n - 1), copy=False))
         _agree(self.S1.shape, self.S2.shape)
 

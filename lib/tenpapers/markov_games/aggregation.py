@@ -72,12 +72,8 @@ def delta(T: int, H: int) -> float:
 
 def divergences(X: ArrayLike) -> Divergences:
     """Exact divergences of the Bayes predictor of a mixture X (T, H, n), by running it down the tree of actions."""
-    X = _check.distributions("X", X, 3)
+    X = _small_tree(X)
     T, H, n = X.shape
-    if T * n**H > 2**26:
-        raise ValueError(
-            f"the tree of actions is too large: {sum(n**h for h in range(H))} nodes with {T} policies each"
-        )
     weights = np.full((1, T), 1.0 / T)  # (nodes, T) P(t and history)
     kl, tv = np.zeros(H), np.zeros(H)
     for h in range(H):
@@ -92,7 +88,7 @@ def divergences(X: ArrayLike) -> Divergences:
 
 def mutual_information(X: ArrayLike) -> float:
     """I(t; o_1..o_H) in nats of a mixture X (T, H, n), as entropy of the sequence minus entropy of it given t."""
-    X = _check.distributions("X", X, 3)
+    X = _small_tree(X)
     table = np.ones((len(X), 1))
     for h in range(X.shape[1]):
         table = (table[:, :, None] * X[:, h, None, :]).reshape(len(X), -1)
@@ -104,7 +100,10 @@ def mutual_information(X: ArrayLike) -> float:
 def posterior_path(X: ArrayLike, t: int, generator: torch.Generator) -> tuple[Array, Array]:
     """One episode with policy t of X (T, H, n): an observer's posteriors (H + 1, T) and predictions (H, n)."""
     X = _check.distributions("X", X, 3)
-    actions = _draw(torch.as_tensor(X[t]).cumsum(dim=1), generator).numpy()
+    t = _check.integer("t", t, 0)
+    if t >= len(X):
+        raise ValueError(f"t must be below T = {len(X)}, got {t}")
+    actions = _draw(torch.as_tensor(X[t]).cumsum(dim=1), _check.random(generator)).numpy()
     predictor = BayesPredictor(len(X))
     posteriors, predictions = [predictor.posterior], []
     for h, action in enumerate(actions):
@@ -112,6 +111,17 @@ def posterior_path(X: ArrayLike, t: int, generator: torch.Generator) -> tuple[Ar
         predictor.update(X[:, h, action])
         posteriors.append(predictor.posterior)
     return np.array(posteriors), np.array(predictions)
+
+
+def _small_tree(X: ArrayLike) -> Array:
+    """The mixture (T, H, n), refused where its n^H sequences would not fit."""
+    X = _check.distributions("X", X, 3)
+    T, H, n = X.shape
+    if T * n**H > 2**26:
+        raise ValueError(
+            f"the tree of actions is too large: {sum(n**h for h in range(H))} nodes with {T} policies each"
+        )
+    return X
 
 
 def _entropy(p: Array) -> float:

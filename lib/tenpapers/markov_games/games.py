@@ -32,7 +32,7 @@ def dilemma() -> tuple[Array, Array]:
 
 def random_game(n1: int, n2: int, generator: np.random.Generator) -> tuple[Array, Array]:
     """Independent uniform payoffs."""
-    n1, n2 = _check.integer("n1", n1, 1), _check.integer("n2", n2, 1)
+    n1, n2, generator = _check.integer("n1", n1, 1), _check.integer("n2", n2, 1), _check.numpy_generator(generator)
     return generator.random((n1, n2)), generator.random((n1, n2))
 
 

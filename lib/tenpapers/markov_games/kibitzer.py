@@ -103,12 +103,8 @@ class Extraction(NamedTuple):
 def game(payoffs: Sequence[ArrayLike], H: int) -> KibitzerGame:
     """The Kibitzer game of m players' payoffs, arrays of one shape (n_1, ..., n_m) in [0, 1], over H steps."""
     H = _check.integer("H", H, 1)
-    m = len(payoffs)
-    if m == 0:
-        raise ValueError("payoffs is empty; there must be one array per player")
-    M = tuple(_check.payoffs(f"payoffs[{j}]", payoff, m) for j, payoff in enumerate(payoffs))
-    if len({payoff.shape for payoff in M}) > 1:
-        raise ValueError(f"payoffs must have one shape (n_1, ..., n_m), got {[payoff.shape for payoff in M]}")
+    M = _check.game(payoffs)
+    m = len(M)
     n = M[0].shape
     rewards = np.zeros((m + 1, *n, sum(n)))
     k = 0
@@ -128,11 +124,16 @@ def bound(T: int, H: int, m: int, epsilon: float) -> float:
 
 def profile_gap(profile: Sequence[ArrayLike], payoffs: Sequence[Array]) -> float:
     """NashGap of a product profile in the m-player game: the most that one player gains by leaving it."""
-    return float(_gains([_check.array("profile", q)[None] for q in profile], payoffs)[0].max())
+    M = _check.game(payoffs)
+    q = [_check.distributions(f"profile[{j}]", part, 1) for j, part in enumerate(profile)]
+    if tuple(len(part) for part in q) != M[0].shape:
+        raise ValueError(f"profile must hold one distribution per player, over {M[0].shape} actions, got {len(q)}")
+    return float(_gains([part[None] for part in q], M)[0].max())
 
 
 def gaps(mixture: KibitzerMixture) -> Gaps:
     """Everyone's value, best deviation and gain in a mixture, exactly, on the full tree (small H)."""
+    _known(mixture)
     policies, rewards = mixture.policies.policies, mixture.game.rewards
     values = _tree.values(policies, rewards)
     best = np.array([_tree.best_response(policies, rewards[i], i) for i in range(len(rewards))])
@@ -153,6 +154,7 @@ def extract(
 
     The posterior over t of player j uses player j's actions only, given the history that all have seen.
     """
+    _known(mixture)
     if method == "exact":
         return _exact(mixture)
     if method != "rollout":
@@ -160,6 +162,12 @@ def extract(
     episodes = _check.integer("episodes", episodes, 1)
     seed = int(torch.randint(2**62, (1,), generator=_check.random(generator)))
     return _rollout(mixture, episodes, np.random.default_rng(seed))
+
+
+def _known(mixture: KibitzerMixture) -> None:
+    """Refuse what is not a mixture of a Kibitzer game."""
+    if not isinstance(mixture, KibitzerMixture):
+        raise TypeError(f"mixture must be made by kibitzer.game(...).mixture(...), got {type(mixture).__name__}")
 
 
 def _exact(mixture: KibitzerMixture) -> Extraction:
@@ -235,6 +243,8 @@ def play(oracle: Oracle, actions: Sequence[int], advised: tuple[int, int]) -> Fl
     oracle(j, a) is M_j(a); actions are the m players'; advised is the Kibitzer's (j, a'_j).
     """
     j, better = advised
+    if not 0 <= j < len(actions):
+        raise ValueError(f"advised must name a player in 0..{len(actions) - 1}, got {j}")
     instead = (*actions[:j], better, *actions[j + 1 :])
     rewards = np.zeros(len(actions) + 1)
     rewards[j] = oracle(j, tuple(actions)) - oracle(j, instead)
@@ -251,6 +261,10 @@ def bandit_learners(
     (episodes, 1, n_j), the Kibitzer last, for `KibitzerGame.mixture`.
     """
     H, episodes = _check.integer("H", H, 1), _check.integer("episodes", episodes, 1)
+    if not len(actions):
+        raise ValueError("actions is empty; it must hold each player's number of actions")
+    actions = [_check.integer(f"actions[{j}]", n, 1) for j, n in enumerate(actions)]
+    generator = _check.numpy_generator(generator)
     n = (*actions, sum(actions))
     advice = [(j, a) for j, k in enumerate(actions) for a in range(k)]
     losses = [np.zeros((H, k)) for k in n]
@@ -276,7 +290,7 @@ def sampled_gap(
     `samples` joint actions are drawn; each costs one query per player and one per action of every player.
     """
     q = [_check.distributions(f"profile[{j}]", part, 1) for j, part in enumerate(profile)]
-    samples = _check.integer("samples", samples, 2)
+    samples, generator = _check.integer("samples", samples, 2), _check.numpy_generator(generator)
     drawn = np.stack([generator.choice(len(part), size=samples, p=part) for part in q], axis=1)
     gains = []
     for j, part in enumerate(q):

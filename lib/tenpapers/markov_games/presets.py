@@ -67,7 +67,7 @@ class Experiments:
     layered_H: tuple[int, ...] = field(minimum=1, doc="horizons of layered mirror descent")
     v_K: tuple[int, ...] = field(minimum=2, doc="episodes of V-learning")
     v_H: int = field(minimum=1, doc="horizon of V-learning")
-    v_rates: tuple[float, ...] = field(above=0.0, doc="step sizes of V-learning over the theory's; the last is judged")
+    v_rates: tuple[float, ...] = field(above=0.0, doc="step sizes of V-learning, in units of sqrt(log n/(n k))")
     query_m: tuple[int, ...] = field(minimum=2, maximum=8, doc="players of the games known by queries")
     query_H: int = field(minimum=1, doc="horizon of these games")
     query_episodes: int = field(minimum=1, doc="episodes of bandit learning there")
@@ -117,7 +117,7 @@ EXPERIMENTS = {
         layered_H=(1, 2, 4),
         v_K=(100, 400),
         v_H=8,
-        v_rates=(1.0, 100.0),
+        v_rates=(1.0, 6.0, 20.0, 100.0),
         query_m=(3, 4),
         query_H=4,
         query_episodes=10,
@@ -156,7 +156,7 @@ EXPERIMENTS = {
         layered_H=(1, 2, 4, 8),
         v_K=(500, 2000, 8000),
         v_H=32,
-        v_rates=(1.0, 100.0),
+        v_rates=(1.0, 6.0, 20.0, 100.0),
         query_m=(3, 4, 5),
         query_H=20,
         query_episodes=60,
@@ -195,7 +195,7 @@ EXPERIMENTS = {
         layered_H=(1, 2, 3, 4, 6, 8, 12, 16),
         v_K=(1000, 10_000, 100_000, 1_000_000),
         v_H=32,
-        v_rates=(1.0, 100.0),
+        v_rates=(1.0, 6.0, 20.0, 100.0),
         query_m=(3, 4, 5, 6, 7),
         query_H=50,
         query_episodes=1000,

@@ -1,5 +1,6 @@
 """Payoffs that are known only by asking, and a game in which a pure equilibrium takes exponentially many questions."""
 
+import operator
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -23,23 +24,26 @@ class QueryCounter:
         if callable(payoffs):
             self._function = payoffs
             return
-        tables = [_check.payoffs(f"payoffs[{j}]", M, len(payoffs)) for j, M in enumerate(payoffs)]
-        if not tables or len({M.shape for M in tables}) > 1:
-            raise ValueError(f"payoffs must be one array of one shape per player, got {[M.shape for M in tables]}")
-        self._tables = tables
+        self._tables = _check.game(payoffs)
         self._function = self._look_up
 
     def _look_up(self, player: int, joint_action: tuple[int, ...]) -> float:
         shape = self._tables[0].shape
         if not 0 <= player < len(self._tables):
-            raise IndexError(f"player must be in 0..{len(self._tables) - 1}, got {player}")
+            raise ValueError(f"player must be in 0..{len(self._tables) - 1}, got {player}")
         if len(joint_action) != len(shape) or not all(0 <= a < n for a, n in zip(joint_action, shape, strict=True)):
-            raise IndexError(f"joint_action must hold one action per player, below {shape}, got {joint_action}")
+            raise ValueError(f"joint_action must hold one action per player, below {shape}, got {joint_action}")
         return float(self._tables[player][joint_action])
 
     def __call__(self, player: int, joint_action: Sequence[int]) -> float:
-        """The payoff M_player(joint_action)."""
-        payoff = self._function(int(player), tuple(int(a) for a in joint_action))
+        """The payoff M_player(joint_action). Raises ValueError, and counts nothing, where there is no such payoff."""
+        try:
+            place = operator.index(player), tuple(operator.index(a) for a in joint_action)
+        except TypeError:
+            raise TypeError(
+                f"a query is an integer player and a sequence of integer actions, got {player!r}, {joint_action!r}"
+            ) from None
+        payoff = self._function(*place)
         self.count += 1
         return payoff
 
@@ -51,7 +55,7 @@ def snake(m: int, generator: np.random.Generator) -> Oracle:
     of the walk's last visit, or, off the walk, minus its distance from the start; rescaled to [0, 1]. Its pure
     equilibria are the local maxima, and only the walk leads to one.
     """
-    m = _check.integer("m", m, 1)
+    m, generator = _check.integer("m", m, 1), _check.numpy_generator(generator)
     length = round(2 ** (m / 2))
     place = generator.integers(2, size=m)
     start = place.copy()
@@ -72,6 +76,7 @@ def aldous_search(oracle: Oracle, m: int, generator: np.random.Generator) -> tup
 
     Ask 2^(m/2) random corners, start from the best, and move to the best neighbour until none is better.
     """
+    m, generator = _check.integer("m", m, 1), _check.numpy_generator(generator)
     corners = generator.integers(2, size=(round(2 ** (m / 2)), m))
     height, place = max((oracle(0, tuple(corner.tolist())), tuple(corner.tolist())) for corner in corners)
     while True:
