@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose
 from scipy import integrate, stats
 from sklearn.utils.estimator_checks import check_estimator
 from tenpapers import relu, scaling
-from tenpapers.relu import _density, _simulate, study
+from tenpapers.relu import _density, _simulate, study, theory
 
 STEPS_8 = [0.5, 0.5, 0.25, 0.25, 0.25, 0.125, 0.125, 0.0625]  # N = 8, gamma = 1/2, written out
 
@@ -573,15 +573,100 @@ def test_bad_input_gets_one_sentence(call, sentence):
 
 def test_bad_sequences_get_one_sentence():
     good = {"indices": torch.zeros(4, dtype=torch.int64), "signs": torch.ones(4), "noise": torch.zeros(4)}
+    good |= {"w_star": ONES, "w0": ONES, "gamma": 0.5}
     for change, sentence in (
         ({"noise": torch.zeros(3)}, "must have one shape"),
         ({"signs": torch.full((4,), 0.5)}, "signs must be"),
+        ({"signs": torch.full((4,), math.nan)}, "signs must be"),
+        ({"signs": torch.ones(4, dtype=torch.bool)}, "signs must be a real torch tensor, got a torch.bool tensor"),
         ({"indices": torch.full((4,), 9)}, "indices must be between 0 and 3"),
+        ({"indices": torch.zeros(4)}, "indices must be a tensor of integers, got a torch.float32 tensor"),
+        ({"indices": [0, 1, 2, 3]}, "indices must be a real torch tensor, got list"),
+        ({"noise": np.zeros(4)}, "noise must be a real torch tensor, got ndarray"),
+        ({"noise": torch.full((4,), math.nan)}, "noise must hold finite numbers only, got nan"),
+        ({"noise": torch.full((4,), 1e200, dtype=torch.float64)}, "noise must hold numbers up to 1e\\+100"),
+        ({"w_star": [1.0]}, r"w_star must be a torch tensor of shape \(d,\)"),
+        ({"w_star": ONES[:0]}, r"w_star must be a torch tensor of shape \(d,\) with at least one entry"),
+        ({"w0": torch.zeros(2, 4)}, "w0 must be one start"),
+        ({"gamma": 2.0}, "gamma must be in"),
+        ({"gate_at_zero": 2.0}, "gate_at_zero must be between 0"),
     ):
-        with pytest.raises(ValueError, match=sentence):
-            relu.run_sequence("glmtron", **(good | change), w_star=ONES, w0=ONES, gamma=0.5)
-    with pytest.raises(ValueError, match="gamma must be in"):
-        relu.run_sequence("glmtron", **good, w_star=ONES, w0=ONES, gamma=2.0)
+        with pytest.raises((ValueError, TypeError), match=f"{sentence}|Type-check"):  # tests check annotations too
+            relu.run_sequence("glmtron", **(good | change))
+    rows = {name: torch.stack([good[name]] * 3) for name in ("indices", "signs", "noise")}
+    with pytest.raises(ValueError, match="w0 must be one start"):
+        relu.run_sequence("glmtron", **(good | rows | {"w0": torch.zeros(2, 4)}))
+    small = good | {"indices": good["indices"].to(torch.uint8), "signs": good["signs"].to(torch.int8)}
+    assert bool((relu.run_sequence("sgd", **small) == relu.run_sequence("sgd", **good)).all())
+
+
+def test_no_nan_and_no_crash_at_the_edge_of_the_numbers():
+    """Squares that would overflow are refused; stepsizes that move nothing leave the risk at the start."""
+    for call in (
+        lambda: relu.excess_risk_gaussian(1e160 * ONES, ONES, LAM),
+        lambda: relu.excess_risk_bernoulli(ONES, 1e160 * ONES, LAM),
+        lambda: relu.excess_risk_gaussian(ONES, ONES, 1e160 * LAM),
+        lambda: run_simulate(w0=1e160 * ONES),
+        lambda: run_simulate(sigma=1e160),
+        lambda: relu.risk_sandwich(LAM, ONES, ONES, 8, 0.5, 1e160, "bernoulli"),
+        lambda: relu.density_evolution("sgd", LAM, ONES, ONES, 8, 0.5, 1e160),
+    ):
+        with pytest.raises(ValueError, match=r"1e\+100, got"):
+            call()
+    start = float(relu.excess_risk_bernoulli(-0.5 * ONES, ONES, LAM))
+    for gamma in (5e-324, 1e-200, 1e-40, 1e-20):
+        low, high = relu.risk_sandwich(LAM, ONES, -0.5 * ONES, 8, gamma, 1.0, "bernoulli")
+        norm = float((1.5**2 * ONES) @ LAM)
+        assert_allclose((low, high), (norm / 4, norm / 2), rtol=1e-14)
+        for algorithm in ("glmtron", "sgd"):
+            found = relu.density_evolution(algorithm, LAM, ONES, -0.5 * ONES, 8, gamma, 1.0)
+            assert_allclose(found, start, rtol=1e-9)
+    w = (0.0 * ONES).requires_grad_(True)
+    for risk in (relu.excess_risk_gaussian, relu.excess_risk_bernoulli):
+        assert bool(torch.isfinite(torch.autograd.grad(risk(w, ONES, LAM), w)[0]).all())
+
+
+def test_other_bad_arguments_get_one_sentence():
+    for call, sentence in (
+        (lambda: relu.matching_loss(torch.ones(3, 1), torch.ones(3)), "z and y must have one shape"),
+        (lambda: relu.matching_loss(1.0, torch.ones(3)), "z must be a real torch tensor, got float"),
+        (lambda: run_simulate(gamma=1.0000001), r"in \(0, 1\] for the Bernoulli design, got 1.0000001"),
+        (lambda: run_simulate(algorithm=np.array(["sgd", "glmtron"])), "algorithm must be one of 'glmtron', 'sgd'"),
+        (lambda: relu.GLMTron(stepsize=1.0000001).fit([[1.0]], [1.0]), "got 1.0000001"),
+        (
+            lambda: relu.gaussian_pass("adam", LAM, lambda x: x[..., 0], ONES, 8, 0.1, 2, generator()),
+            "algorithm must be one of",
+        ),
+    ):
+        with pytest.raises((ValueError, TypeError), match=f"{sentence}|Type-check"):
+            call()
+
+
+def test_noise_of_both_ends_differs_by_at_most_three():
+    """The ratio of the ends from w_0 = w* is between 2 and 2 (1 - g/4) / (1 - g/2), step by step."""
+    g = generator(8)
+    for _ in range(40):
+        lam, N, gamma = theory.random_instance(g)
+        N = min(N, 600)
+        schedule = relu.geometric_schedule(N, gamma)
+        upper, lower = (float(lam @ theory.variance_by_steps(lam, schedule, f)) for f in (0.5, 0.25))
+        ratio = upper / 2 / (lower / 4)
+        assert 2 <= ratio <= 2 * (1 - gamma / 4) / (1 - gamma / 2) + 1e-12 <= 3 + 1e-12
+        ends = relu.risk_sandwich(lam, torch.ones_like(lam), torch.ones_like(lam), N, gamma, 0.7, "bernoulli")
+        assert_allclose(ends[1] / ends[0], ratio, rtol=1e-9)
+
+
+def test_noise_over_effective_dimension_is_a_mean_over_directions():
+    g = generator(9)
+    for fraction in (0.25, 0.5):
+        lam, N, gamma = theory.random_instance(g)
+        K = relu.effective_samples(N)
+        weight = (K * gamma * lam).square().clamp(max=1.0)
+        ratio = theory.direction_ratio(lam, N, gamma, fraction)
+        found = float((weight / weight.sum()) @ ratio)
+        assert_allclose(found, theory.variance_ratio(lam, N, gamma, fraction), rtol=1e-12)
+        V = theory.variance_by_steps(lam, relu.geometric_schedule(N, gamma), fraction)
+        assert_allclose(ratio.numpy(), (lam * V * K / weight).numpy(), rtol=1e-8)
 
 
 def test_endless_sandwich_is_the_limit_of_many_coordinates():
