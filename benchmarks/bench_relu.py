@@ -20,7 +20,6 @@ from pathlib import Path
 
 import torch
 from tenpapers import relu
-from tenpapers.relu import _density
 
 D, N, SEEDS, GAMMA, SIGMA, STEPS = 200, 4096, 1000, 0.5, 0.5, 1500
 
@@ -104,13 +103,8 @@ def main():
         needed = math.ceil((1.96 * spread / 0.0005) ** 2)
         monte_carlo = needed * batched / SEEDS
         z = (float(runs.mean()) - exact) / (float(runs.std()) / math.sqrt(SEEDS))
-        names = ("RATIO", "SHARP", "FINEST", "DEEP")
-        before = [getattr(_density, name) for name in names]
-        for name, value in zip(names, (1.22, 1.11, 8, 1.7), strict=True):
-            setattr(_density, name, value)
-        finer = relu.density_evolution(algorithm, *args)
-        for name, value in zip(names, before, strict=True):
-            setattr(_density, name, value)
+        with relu.finer_splines(1.5):
+            finer = relu.density_evolution(algorithm, *args)
         row(
             f"{algorithm}: density evolution", seconds, 1.0, f"risk {exact:.7f}, finer splines {finer / exact - 1:+.1e}"
         )

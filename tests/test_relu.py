@@ -418,7 +418,7 @@ def test_density_evolution_without_noise_is_exact():
     assert_allclose(wrong, float(lam @ (1 + 0.01 * left.exp())) / 2, rtol=1e-9)
 
 
-def test_density_evolution_does_not_depend_on_its_splines(monkeypatch):
+def test_density_evolution_does_not_depend_on_its_splines():
     lam, ones = power_law(30), torch.ones(30).double()
     settings = [
         (algorithm, lam, ones, start * ones, N, gamma, sigma)
@@ -426,9 +426,13 @@ def test_density_evolution_does_not_depend_on_its_splines(monkeypatch):
         for start, N, gamma, sigma in ((-0.5, 256, 0.5, 0.5), (0.1, 4096, 0.9, 2.0), (-0.3, 512, 0.3, 0.1))
     ]
     coarse = [relu.density_evolution(*args) for args in settings]
-    for name, value in (("RATIO", 1.22), ("SHARP", 1.11), ("FINEST", 8), ("DEEP", 1.7)):
-        monkeypatch.setattr(_density, name, value)
-    assert_allclose(coarse, [relu.density_evolution(*args) for args in settings], rtol=3e-5)
+    before = _density.RATIO
+    with relu.finer_splines(1.5):
+        assert before > _density.RATIO
+        assert_allclose(coarse, [relu.density_evolution(*args) for args in settings], rtol=3e-5)
+    assert before == _density.RATIO
+    with pytest.raises(ValueError, match="factor must be a finite number at least 1"), relu.finer_splines(0.5):
+        pass
 
 
 def test_few_hits_and_many_agree():

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import SupportsIndex
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 from tenpapers import check
@@ -23,7 +23,7 @@ def gradient_gate(algorithm: str, z: Tensor, at_zero: float) -> Tensor | float:
 
 def run_sequence(
     algorithm: str,
-    indices: Int[Tensor, "... _N"],
+    indices: Integer[Tensor, "... _N"],
     signs: Float[Tensor, "... _N"] | Int[Tensor, "... _N"],
     noise: Float[Tensor, "... _N"],
     w_star: Float[Tensor, " _d"],
