@@ -337,6 +337,30 @@ def test_gaussian_mean_iterate_is_linear():
     assert float(((w.mean(dim=0) - w_star - linear * (w0 - w_star)) / (w.std(dim=0) / 141)).abs().max()) > 20
 
 
+@pytest.mark.parametrize("algorithm", ["glmtron", "sgd"])
+@pytest.mark.parametrize("N", [1, 8, 9])
+def test_gaussian_pass_is_the_algorithm(algorithm, N):
+    """Last iterate, and mean of the last N // 2, of the samples that the pass itself drew."""
+    w_star, w0, lam = vector(1.0, -0.5, 0.2), vector(0.3, 0.4, -0.2), vector(0.5, 0.3, 0.2)
+    for average in (False, True):
+        seen = []
+
+        def label(x, seen=seen):
+            seen.append(x.clone())
+            return torch.relu(x @ w_star) + 0.1
+
+        w = relu.gaussian_pass(algorithm, lam, label, w0, N, 0.4, 3, generator(1), average=average)
+        steps = [0.4] * N if average else [g for g, n in relu.geometric_schedule(N, 0.4) for _ in range(n)]
+        samples = torch.cat(seen)
+        for k in range(3):
+            rows = [(tuple(x.tolist()), 0.1) for x in samples[:, k]]
+            first = N - max(1, N // 2) + 1 if average else N
+            iterates = [
+                one_pass(algorithm, rows[:t], w_star.tolist(), w0.tolist(), steps[:t]) for t in range(first, N + 1)
+            ]
+            assert_allclose(w[k].numpy(), np.mean(iterates, axis=0), atol=1e-14)
+
+
 def test_stability_threshold():
     for lam in (power_law(30), torch.ones(4).double(), vector(3.0)):
         edge = relu.stability_threshold(lam)
