@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose
 from scipy import integrate, stats
 from sklearn.utils.estimator_checks import check_estimator
 from tenpapers import relu, scaling
-from tenpapers.relu import _density, _simulate, study
+from tenpapers.relu import _density, _simulate, study, theory
 
 STEPS_8 = [0.5, 0.5, 0.25, 0.25, 0.25, 0.125, 0.125, 0.0625]  # N = 8, gamma = 1/2, written out
 
@@ -337,6 +337,30 @@ def test_gaussian_mean_iterate_is_linear():
     assert float(((w.mean(dim=0) - w_star - linear * (w0 - w_star)) / (w.std(dim=0) / 141)).abs().max()) > 20
 
 
+@pytest.mark.parametrize("algorithm", ["glmtron", "sgd"])
+@pytest.mark.parametrize("N", [1, 8, 9])
+def test_gaussian_pass_is_the_algorithm(algorithm, N):
+    """Last iterate, and mean of the last N // 2, of the samples that the pass itself drew."""
+    w_star, w0, lam = vector(1.0, -0.5, 0.2), vector(0.3, 0.4, -0.2), vector(0.5, 0.3, 0.2)
+    for average in (False, True):
+        seen = []
+
+        def label(x, seen=seen):
+            seen.append(x.clone())
+            return torch.relu(x @ w_star) + 0.1
+
+        w = relu.gaussian_pass(algorithm, lam, label, w0, N, 0.4, 3, generator(1), average=average)
+        steps = [0.4] * N if average else [g for g, n in relu.geometric_schedule(N, 0.4) for _ in range(n)]
+        samples = torch.cat(seen)
+        for k in range(3):
+            rows = [(tuple(x.tolist()), 0.1) for x in samples[:, k]]
+            first = N - max(1, N // 2) + 1 if average else N
+            iterates = [
+                one_pass(algorithm, rows[:t], w_star.tolist(), w0.tolist(), steps[:t]) for t in range(first, N + 1)
+            ]
+            assert_allclose(w[k].numpy(), np.mean(iterates, axis=0), atol=1e-14)
+
+
 def test_stability_threshold():
     for lam in (power_law(30), torch.ones(4).double(), vector(3.0)):
         edge = relu.stability_threshold(lam)
@@ -418,7 +442,7 @@ def test_density_evolution_without_noise_is_exact():
     assert_allclose(wrong, float(lam @ (1 + 0.01 * left.exp())) / 2, rtol=1e-9)
 
 
-def test_density_evolution_does_not_depend_on_its_splines(monkeypatch):
+def test_density_evolution_does_not_depend_on_its_splines():
     lam, ones = power_law(30), torch.ones(30).double()
     settings = [
         (algorithm, lam, ones, start * ones, N, gamma, sigma)
@@ -426,9 +450,13 @@ def test_density_evolution_does_not_depend_on_its_splines(monkeypatch):
         for start, N, gamma, sigma in ((-0.5, 256, 0.5, 0.5), (0.1, 4096, 0.9, 2.0), (-0.3, 512, 0.3, 0.1))
     ]
     coarse = [relu.density_evolution(*args) for args in settings]
-    for name, value in (("RATIO", 1.22), ("SHARP", 1.11), ("FINEST", 8), ("DEEP", 1.7)):
-        monkeypatch.setattr(_density, name, value)
-    assert_allclose(coarse, [relu.density_evolution(*args) for args in settings], rtol=3e-5)
+    before = _density.RATIO
+    with relu.finer_splines(1.5):
+        assert before > _density.RATIO
+        assert_allclose(coarse, [relu.density_evolution(*args) for args in settings], rtol=3e-5)
+    assert before == _density.RATIO
+    with pytest.raises(ValueError, match="factor must be a finite number at least 1"), relu.finer_splines(0.5):
+        pass
 
 
 def test_few_hits_and_many_agree():
@@ -573,15 +601,100 @@ def test_bad_input_gets_one_sentence(call, sentence):
 
 def test_bad_sequences_get_one_sentence():
     good = {"indices": torch.zeros(4, dtype=torch.int64), "signs": torch.ones(4), "noise": torch.zeros(4)}
+    good |= {"w_star": ONES, "w0": ONES, "gamma": 0.5}
     for change, sentence in (
         ({"noise": torch.zeros(3)}, "must have one shape"),
         ({"signs": torch.full((4,), 0.5)}, "signs must be"),
+        ({"signs": torch.full((4,), math.nan)}, "signs must be"),
+        ({"signs": torch.ones(4, dtype=torch.bool)}, "signs must be a real torch tensor, got a torch.bool tensor"),
         ({"indices": torch.full((4,), 9)}, "indices must be between 0 and 3"),
+        ({"indices": torch.zeros(4)}, "indices must be a tensor of integers, got a torch.float32 tensor"),
+        ({"indices": [0, 1, 2, 3]}, "indices must be a real torch tensor, got list"),
+        ({"noise": np.zeros(4)}, "noise must be a real torch tensor, got ndarray"),
+        ({"noise": torch.full((4,), math.nan)}, "noise must hold finite numbers only, got nan"),
+        ({"noise": torch.full((4,), 1e200, dtype=torch.float64)}, "noise must hold numbers up to 1e\\+100"),
+        ({"w_star": [1.0]}, r"w_star must be a torch tensor of shape \(d,\)"),
+        ({"w_star": ONES[:0]}, r"w_star must be a torch tensor of shape \(d,\) with at least one entry"),
+        ({"w0": torch.zeros(2, 4)}, "w0 must be one start"),
+        ({"gamma": 2.0}, "gamma must be in"),
+        ({"gate_at_zero": 2.0}, "gate_at_zero must be between 0"),
     ):
-        with pytest.raises(ValueError, match=sentence):
-            relu.run_sequence("glmtron", **(good | change), w_star=ONES, w0=ONES, gamma=0.5)
-    with pytest.raises(ValueError, match="gamma must be in"):
-        relu.run_sequence("glmtron", **good, w_star=ONES, w0=ONES, gamma=2.0)
+        with pytest.raises((ValueError, TypeError), match=f"{sentence}|Type-check"):  # tests check annotations too
+            relu.run_sequence("glmtron", **(good | change))
+    rows = {name: torch.stack([good[name]] * 3) for name in ("indices", "signs", "noise")}
+    with pytest.raises(ValueError, match="w0 must be one start"):
+        relu.run_sequence("glmtron", **(good | rows | {"w0": torch.zeros(2, 4)}))
+    small = good | {"indices": good["indices"].to(torch.uint8), "signs": good["signs"].to(torch.int8)}
+    assert bool((relu.run_sequence("sgd", **small) == relu.run_sequence("sgd", **good)).all())
+
+
+def test_no_nan_and_no_crash_at_the_edge_of_the_numbers():
+    """Squares that would overflow are refused; stepsizes that move nothing leave the risk at the start."""
+    for call in (
+        lambda: relu.excess_risk_gaussian(1e160 * ONES, ONES, LAM),
+        lambda: relu.excess_risk_bernoulli(ONES, 1e160 * ONES, LAM),
+        lambda: relu.excess_risk_gaussian(ONES, ONES, 1e160 * LAM),
+        lambda: run_simulate(w0=1e160 * ONES),
+        lambda: run_simulate(sigma=1e160),
+        lambda: relu.risk_sandwich(LAM, ONES, ONES, 8, 0.5, 1e160, "bernoulli"),
+        lambda: relu.density_evolution("sgd", LAM, ONES, ONES, 8, 0.5, 1e160),
+    ):
+        with pytest.raises(ValueError, match=r"1e\+100, got"):
+            call()
+    start = float(relu.excess_risk_bernoulli(-0.5 * ONES, ONES, LAM))
+    for gamma in (5e-324, 1e-200, 1e-40, 1e-20):
+        low, high = relu.risk_sandwich(LAM, ONES, -0.5 * ONES, 8, gamma, 1.0, "bernoulli")
+        norm = float((1.5**2 * ONES) @ LAM)
+        assert_allclose((low, high), (norm / 4, norm / 2), rtol=1e-14)
+        for algorithm in ("glmtron", "sgd"):
+            found = relu.density_evolution(algorithm, LAM, ONES, -0.5 * ONES, 8, gamma, 1.0)
+            assert_allclose(found, start, rtol=1e-9)
+    w = (0.0 * ONES).requires_grad_(True)
+    for risk in (relu.excess_risk_gaussian, relu.excess_risk_bernoulli):
+        assert bool(torch.isfinite(torch.autograd.grad(risk(w, ONES, LAM), w)[0]).all())
+
+
+def test_other_bad_arguments_get_one_sentence():
+    for call, sentence in (
+        (lambda: relu.matching_loss(torch.ones(3, 1), torch.ones(3)), "z and y must have one shape"),
+        (lambda: relu.matching_loss(1.0, torch.ones(3)), "z must be a real torch tensor, got float"),
+        (lambda: run_simulate(gamma=1.0000001), r"in \(0, 1\] for the Bernoulli design, got 1.0000001"),
+        (lambda: run_simulate(algorithm=np.array(["sgd", "glmtron"])), "algorithm must be one of 'glmtron', 'sgd'"),
+        (lambda: relu.GLMTron(stepsize=1.0000001).fit([[1.0]], [1.0]), "got 1.0000001"),
+        (
+            lambda: relu.gaussian_pass("adam", LAM, lambda x: x[..., 0], ONES, 8, 0.1, 2, generator()),
+            "algorithm must be one of",
+        ),
+    ):
+        with pytest.raises((ValueError, TypeError), match=f"{sentence}|Type-check"):
+            call()
+
+
+def test_noise_of_both_ends_differs_by_at_most_three():
+    """The ratio of the ends from w_0 = w* is between 2 and 2 (1 - g/4) / (1 - g/2), step by step."""
+    g = generator(8)
+    for _ in range(40):
+        lam, N, gamma = theory.random_instance(g)
+        N = min(N, 600)
+        schedule = relu.geometric_schedule(N, gamma)
+        upper, lower = (float(lam @ theory.variance_by_steps(lam, schedule, f)) for f in (0.5, 0.25))
+        ratio = upper / 2 / (lower / 4)
+        assert 2 <= ratio <= 2 * (1 - gamma / 4) / (1 - gamma / 2) + 1e-12 <= 3 + 1e-12
+        ends = relu.risk_sandwich(lam, torch.ones_like(lam), torch.ones_like(lam), N, gamma, 0.7, "bernoulli")
+        assert_allclose(ends[1] / ends[0], ratio, rtol=1e-9)
+
+
+def test_noise_over_effective_dimension_is_a_mean_over_directions():
+    g = generator(9)
+    for fraction in (0.25, 0.5):
+        lam, N, gamma = theory.random_instance(g)
+        K = relu.effective_samples(N)
+        weight = (K * gamma * lam).square().clamp(max=1.0)
+        ratio = theory.direction_ratio(lam, N, gamma, fraction)
+        found = float((weight / weight.sum()) @ ratio)
+        assert_allclose(found, theory.variance_ratio(lam, N, gamma, fraction), rtol=1e-12)
+        V = theory.variance_by_steps(lam, relu.geometric_schedule(N, gamma), fraction)
+        assert_allclose(ratio.numpy(), (lam * V * K / weight).numpy(), rtol=1e-8)
 
 
 def test_endless_sandwich_is_the_limit_of_many_coordinates():

@@ -7,7 +7,7 @@ eigenvalues.
 
 from tenpapers.one_pass.schedule import effective_dimension, effective_samples, geometric_schedule
 
-from ._density import density_evolution
+from ._density import density_evolution, finer_splines
 from ._estimators import GLMTron, ReLUSGD
 from ._risk import excess_risk_bernoulli, excess_risk_gaussian, matching_loss
 from ._sandwich import glmtron_noiseless_risk, risk_sandwich, stability_threshold
@@ -21,6 +21,7 @@ __all__ = [
     "effective_samples",
     "excess_risk_bernoulli",
     "excess_risk_gaussian",
+    "finer_splines",
     "gaussian_pass",
     "geometric_schedule",
     "glmtron_noiseless_risk",

@@ -9,6 +9,8 @@ either side, its knots crowd towards 0, and Gaussian means are integrated panel 
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import SupportsIndex
 
@@ -43,6 +45,20 @@ def _hermite(points: int) -> tuple[Tensor, Tensor]:
     """Nodes and weights of a mean over N(0, 1)."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(points)
     return torch.as_tensor(nodes), torch.as_tensor(weights) / math.sqrt(2 * math.pi)
+
+
+@contextmanager
+def finer_splines(factor: float) -> Iterator[None]:
+    """Within the block, `density_evolution` uses `factor` times as many knots per octave: how exact is it?"""
+    global RATIO, SHARP, DEEP, FINEST
+    factor = check.real("factor", factor, minimum=1.0)
+    before = RATIO, SHARP, DEEP, FINEST
+    RATIO, SHARP, DEEP = (ratio ** (1 / factor) for ratio in before[:3])
+    FINEST += math.ceil(math.log2(factor))
+    try:
+        yield
+    finally:
+        RATIO, SHARP, DEEP, FINEST = before
 
 
 class Splines:
@@ -149,11 +165,10 @@ def _hit(algorithm: str, splines: Splines, target: float, gamma: float, sigma: f
     """Q: nodal values of f to those of the expectation of f after one hit of a coordinate with target >= 0."""
     w = splines.nodes
     toward = torch.where(w >= 0, (1 - gamma) * w + gamma * target, ((1 - gamma) * w).clamp(max=-TINY))  # SGD's hit
-    seen = splines.mean(toward, gamma * sigma)
     if algorithm == "sgd":
-        return (torch.eye(w.numel(), dtype=w.dtype) + seen) / 2
+        return (torch.eye(w.numel(), dtype=w.dtype) + splines.mean(toward, gamma * sigma)) / 2
     away = torch.where(w >= 0, w, w + gamma * target)  # the hit that SGD's gate hides
-    return (seen + splines.mean(away, gamma * sigma)) / 2
+    return splines.mean(torch.cat([toward, away]), gamma * sigma).view(2, *2 * w.shape).mean(dim=0)
 
 
 def _phase(Q: Float[Tensor, "n n"], F: Float[Tensor, "n c"], lam: Float[Tensor, " c"], count: int) -> Tensor:
@@ -176,17 +191,19 @@ def _phase(Q: Float[Tensor, "n n"], F: Float[Tensor, "n c"], lam: Float[Tensor, 
                 power = power @ power
         out[:, i] = column
     few, rate = F[:, many:], lam[many:].clamp(max=1.0 - 1e-16)
-    rare = 30.0 / (-hits[many:].log()).clamp(min=1e-9)  # hits^rare = e^-30
-    terms = hits[many:] + 9.0 * hits[many:].sqrt() + rare.clamp(2.0, 9.0)
-    terms = terms.clamp(max=count).long() + 1  # descending
-    log_odds = rate.log() - torch.log1p(-rate)
-    log_p = count * torch.log1p(-rate)  # binomial probability of n hits, n = 0
-    total = log_p.exp() * few
-    for n in range(1, int(terms[0]) if terms.numel() else 0):
-        width = int((terms > n).sum())
-        few, log_p = Q @ few[:, :width], log_p[:width] + log_odds[:width] + math.log((count - n + 1) / n)
-        total[:, :width] += log_p.exp() * few
-    out[:, many:] = total
+    if few.shape[1]:
+        top = float(hits[many])
+        n = torch.arange(min(count, math.ceil(top + 9.0 * math.sqrt(top) + 9.0)) + 1, dtype=Q.dtype)
+        log_choose = torch.cat([n[:1], ((count + 1 - n[1:]) / n[1:]).log()]).cumsum(0)
+        log_odds = rate.log() - torch.log1p(-rate)
+        log_p = (log_choose[:, None] + n[:, None] * log_odds).add_(count * torch.log1p(-rate))  # (terms, columns)
+        widths = ((log_p > -30.0).flip(0).cumsum(0) > 0).sum(1).flip(0).tolist()  # columns with such a term from n on
+        probability = log_p.exp_()
+        total = probability[0] * few
+        for k in range(1, widths.index(0) if 0 in widths else len(widths)):
+            few = Q @ few[:, : widths[k]]
+            total[:, : widths[k]].addcmul_(few, probability[k, : widths[k]])
+        out[:, many:] = total
     return out
 
 
@@ -210,8 +227,10 @@ def density_evolution(
     lam = _risk.spectrum(eigenvalues, "bernoulli")
     w_star, w0 = _risk.weights("w_star", w_star, lam), _risk.weights("w0", w0, lam)
     gamma = _risk.stepsize(gamma, "bernoulli", lam)
-    sigma = check.real("sigma", sigma, minimum=0.0)
-    schedule = geometric_schedule(N, gamma)
+    sigma = _risk.noise_level(sigma)
+    schedule = [(g, count) for g, count in geometric_schedule(N, gamma) if g * count > 1e-30]  # less moves nothing
+    if not schedule:
+        return float(_risk.excess_risk_bernoulli(w0, w_star, lam))
     lam, w_star, w0 = lam.cpu(), w_star.cpu(), w0.cpu()  # small matrices and many of them
     start, target = w0 * torch.where(w_star < 0, -1.0, 1.0), w_star.abs()
     stuck = (start == 0) if algorithm == "sgd" else torch.zeros_like(start, dtype=torch.bool)  # behind the strict gate

@@ -49,7 +49,7 @@ class _ReLUNeuron(RegressorMixin, BaseEstimator):
         choice("averaging", self.averaging, AVERAGING)
         stepsize = check.real("stepsize", self.stepsize)
         if not 0.0 < stepsize <= 1.0:
-            raise ValueError(f"stepsize must be in (0, 1], got {stepsize:g}")
+            raise ValueError(f"stepsize must be in (0, 1], got {stepsize!r}")
         return stepsize
 
     def _pass(self, X: NDArray[np.float64], y: NDArray[np.float64], stepsizes: list[float], skip: int) -> None:

@@ -11,18 +11,27 @@ from tenpapers import check
 
 ALGORITHMS = ("glmtron", "sgd")
 DESIGNS = ("bernoulli", "gaussian")
+LARGEST = 1e100  # of weights, noise and eigenvalues
 
 
 def choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     """`value`, which must be one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return str(value)
+
+
+def moderate(name: str, value: Tensor) -> None:
+    """ValueError for entries beyond LARGEST, whose squares and products would overflow."""
+    largest = float(value.detach().abs().max()) if value.numel() else 0.0
+    if largest > LARGEST:
+        raise ValueError(f"{name} must hold numbers up to {LARGEST:g}, got {largest:.6g}")
 
 
 def spectrum(eigenvalues: Any, design: str) -> Float[Tensor, " _d"]:
     """Eigenvalues (d,) of H = E x x^T as float64: non-negative, with sum 1 for the Bernoulli design."""
     values = check.vector("eigenvalues", eigenvalues)
+    moderate("eigenvalues", values)
     total = float(values.sum())
     if design == "bernoulli" and abs(total - 1.0) > 1e-6:  # float32 input passes
         raise ValueError(
@@ -46,7 +55,24 @@ def weights(name: str, value: Any, eigenvalues: Float[Tensor, " _d"], batched: b
     value = value.to(torch.float64)
     if not bool(torch.isfinite(value).all()):
         raise ValueError(f"{name} must hold finite numbers only, got {value[~torch.isfinite(value)][0].item()}")
+    moderate(name, value)
     return value
+
+
+def noise_level(sigma: Any) -> float:
+    """sigma, a standard deviation from 0 to LARGEST."""
+    number = check.real("sigma", sigma, minimum=0.0)
+    if number > LARGEST:
+        raise ValueError(f"sigma must be at most {LARGEST:g}, got {number:g}")
+    return number
+
+
+def gate(at_zero: Any) -> float:
+    """SGD's gate at x.w = 0, between 0 (strict) and 1."""
+    number = check.real("gate_at_zero", at_zero)
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"gate_at_zero must be between 0 (strict) and 1, got {number!r}")
+    return number
 
 
 def stepsize(gamma: Any, design: str, eigenvalues: Float[Tensor, " _d"], edge: float | None = None) -> float:
@@ -54,10 +80,11 @@ def stepsize(gamma: Any, design: str, eigenvalues: Float[Tensor, " _d"], edge: f
     number = check.real("gamma", gamma)
     if design == "bernoulli":
         if not 0.0 < number <= 1.0:
-            raise ValueError(f"gamma must be in (0, 1] for the Bernoulli design, got {number:g}")
+            raise ValueError(f"gamma must be in (0, 1] for the Bernoulli design, got {number!r}")
     elif edge is not None and not 0.0 < number < edge:
+        below, found = check.apart(edge, number)
         raise ValueError(
-            f"gamma must be above 0 and below the stability edge {edge:.6g} of this Gaussian design, got {number:.6g}"
+            f"gamma must be above 0 and below the stability edge {below} of this Gaussian design, got {found}"
         )
     return number
 
@@ -113,6 +140,12 @@ def excess_risk(design: str, w: Tensor, w_star: Tensor, eigenvalues: Tensor) -> 
 def matching_loss(z: Float[Tensor, "..."], y: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """relu(z)^2 / 2 - y z, the integral of relu(s) - y from 0 to z: convex in z, with gradient relu(z) - y.
 
-    Its gradient in w at z = x.w is (relu(z) - y) x, GLM-tron's update; that of (relu(z) - y)^2 / 2 is SGD's.
+    Its gradient in w at z = x.w is (relu(z) - y) x, GLM-tron's update; that of (relu(z) - y)^2 / 2 is SGD's. z and y
+    are tensors of one shape, or one of them has a single entry.
     """
+    for name, value in (("z", z), ("y", y)):
+        if not isinstance(value, Tensor) or value.is_complex():
+            raise TypeError(f"{name} must be a real torch tensor, got {type(value).__name__}")
+    if z.shape != y.shape and z.numel() != 1 and y.numel() != 1:
+        raise ValueError(f"z and y must have one shape, got {tuple(z.shape)} and {tuple(y.shape)}")
     return torch.relu(z).square() / 2 - y * z

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tenpapers import check
 from tenpapers.one_pass import moments
 from tenpapers.one_pass.schedule import geometric_schedule
 
@@ -34,9 +33,9 @@ def second_moment(
     """x' = (1 - gamma lambda + quadratic gamma^2 lambda) x + gamma^2 noise lambda, a phase at a time: Bernoulli."""
     x = start
     for gamma, count in schedule:
-        rate = gamma - quadratic * gamma**2  # at least gamma / 2
-        left = torch.log1p(-rate * lam.clamp(max=1.0)) * count
-        x = left.exp() * x - torch.expm1(left) * (gamma**2 * noise / rate)
+        rate = 1.0 - quadratic * gamma  # at least 1 / 2; gamma may be tiny
+        left = torch.log1p(-gamma * rate * lam.clamp(max=1.0)) * count
+        x = left.exp() * x - torch.expm1(left) * (gamma * noise / rate)
     return x
 
 
@@ -62,7 +61,7 @@ def risk_sandwich(
     _risk.choice("design", design, _risk.DESIGNS)
     lam = _risk.spectrum(eigenvalues, design)
     start = (_risk.weights("w0", w0, lam) - _risk.weights("w_star", w_star, lam)).square()
-    noise = check.real("sigma", sigma, minimum=0.0) ** 2
+    noise = _risk.noise_level(sigma) ** 2
     gamma = _risk.stepsize(gamma, design, lam, stability_threshold(lam) if design == "gaussian" else None)
     schedule = geometric_schedule(N, gamma)
     if design == "bernoulli":

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import SupportsIndex
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 from tenpapers import check
@@ -23,7 +23,7 @@ def gradient_gate(algorithm: str, z: Tensor, at_zero: float) -> Tensor | float:
 
 def run_sequence(
     algorithm: str,
-    indices: Int[Tensor, "... _N"],
+    indices: Integer[Tensor, "... _N"],
     signs: Float[Tensor, "... _N"] | Int[Tensor, "... _N"],
     noise: Float[Tensor, "... _N"],
     w_star: Float[Tensor, " _d"],
@@ -36,21 +36,40 @@ def run_sequence(
 
     Sample t is x = signs[t] e_indices[t] with label y = relu(x.w*) + noise[t]: noise is the raw epsilon. indices, signs
     (+1 or -1) and noise are (N,) or (batch, N); w_star is (d,), w0 (d,) or (batch, d); the stepsizes are gamma, in
-    (0, 1], halved every N / log2 N steps. gate_at_zero: SGD's gate at x.w = 0, 0 (strict, the default), 1/2 or 1.
+    (0, 1], halved every N / log2 N steps. gate_at_zero: SGD's gate at x.w = 0, from 0 (strict, the default) to 1.
     """
     _risk.choice("algorithm", algorithm, _risk.ALGORITHMS)
-    at_zero = check.real("gate_at_zero", gate_at_zero, minimum=0.0)
+    at_zero = _risk.gate(gate_at_zero)
+    for name, value in (("indices", indices), ("signs", signs), ("noise", noise)):
+        if not isinstance(value, Tensor) or value.is_complex() or value.dtype == torch.bool:
+            kind = f"a {value.dtype} tensor" if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"{name} must be a real torch tensor, got {kind}")
+    if indices.is_floating_point():
+        raise TypeError(f"indices must be a tensor of integers, got a {indices.dtype} tensor")
     if not (indices.shape == signs.shape == noise.shape) or indices.ndim not in (1, 2):
         raise ValueError(
             "indices, signs and noise must have one shape, (N,) or (batch, N), got "
             f"{tuple(indices.shape)}, {tuple(signs.shape)} and {tuple(noise.shape)}"
         )
+    if not isinstance(w_star, Tensor) or w_star.ndim != 1 or w_star.numel() == 0:
+        got = f"shape {tuple(w_star.shape)}" if isinstance(w_star, Tensor) else type(w_star).__name__
+        raise TypeError(f"w_star must be a torch tensor of shape (d,) with at least one entry, got {got}")
     d = w_star.numel()
     uniform = torch.full((d,), 1.0 / d, dtype=torch.float64, device=w_star.device)
     w_star, w0 = _risk.weights("w_star", w_star, uniform), _risk.weights("w0", w0, uniform, batched=True)
+    if w0.ndim > indices.ndim or (w0.ndim == 2 and w0.shape[0] not in (1, indices.shape[0])):
+        raise ValueError(
+            f"w0 must be one start ({d},) or one for each of the batch, got shape {tuple(w0.shape)} "
+            f"for indices of shape {tuple(indices.shape)}"
+        )
+    check.same_device(w_star=w_star.device, indices=indices.device, signs=signs.device, noise=noise.device)
+    if not bool(torch.isfinite(noise).all()):
+        raise ValueError(f"noise must hold finite numbers only, got {noise[~torch.isfinite(noise)][0].item()}")
+    _risk.moderate("noise", noise)
+    indices = indices.long()
     if indices.numel() and not (int(indices.min()) >= 0 and int(indices.max()) < d):
         raise ValueError(f"indices must be between 0 and {d - 1}, got {int(indices.min())} to {int(indices.max())}")
-    if bool((signs.abs() != 1).any()):
+    if bool((signs.double().abs() != 1).any()):
         raise ValueError("signs must be +1 or -1")
     gamma = _risk.stepsize(gamma, "bernoulli", uniform)
     batch, N = indices.shape[:-1], indices.shape[-1]
@@ -90,7 +109,7 @@ def simulate(
     algorithm "glmtron" or "sgd"; design "bernoulli" (x = +e_i or -e_i with probability lambda_i / 2 each) or "gaussian"
     (x ~ N(0, diag(lambda))); y = relu(x.w*) + sigma N(0, 1). eigenvalues and w_star are (d,), w0 is (d,) or (seeds, d).
     Stepsizes gamma / 2^floor(t / K), K = N / log2 N. Everything is drawn from `generator`, on the eigenvalues' device.
-    gate_at_zero: SGD's gate at x.w = 0, 0 (strict, the default), 1/2 or 1.
+    gate_at_zero: SGD's gate at x.w = 0, from 0 (strict, the default) to 1.
 
     Bernoulli samples touch one coordinate each, and within a phase the order of hits of different coordinates does not
     matter: the number of hits of every (run, coordinate) is drawn first, then all pairs take their steps side by
@@ -105,8 +124,8 @@ def simulate(
     N, seeds = check.integer("N", N, 1), check.integer("seeds", seeds, 1)
     if start.ndim > 2 or (start.ndim == 2 and start.shape[0] not in (1, seeds)):
         raise ValueError(f"w0 must be one start (d,) or one for each of {seeds} seeds, got shape {tuple(start.shape)}")
-    sigma = check.real("sigma", sigma, minimum=0.0)
-    at_zero = check.real("gate_at_zero", gate_at_zero, minimum=0.0)
+    sigma = _risk.noise_level(sigma)
+    at_zero = _risk.gate(gate_at_zero)
     gamma = _risk.stepsize(gamma, design, lam, stability_threshold(lam) if design == "gaussian" else None)
     check.same_device(eigenvalues=lam.device, generator=check.random(generator).device)
     if design == "gaussian":
@@ -245,8 +264,10 @@ def gaussian_pass(
     """Weights (seeds, d) after one pass over N samples x ~ N(0, diag(eigenvalues)) with labels label(x), any function.
 
     label maps x (..., d) to y (...,). Stepsizes gamma / 2^floor(t / K), K = N / log2 N; with `average`, the constant
-    stepsize gamma and the mean of the last N // 2 iterates. The stepsize is not checked.
+    stepsize gamma and the mean of the last N // 2 iterates. The stepsize is not compared with the stability edge.
     """
+    _risk.choice("algorithm", algorithm, _risk.ALGORITHMS)
+    gate_at_zero, gamma = _risk.gate(gate_at_zero), check.real("gamma", gamma, above=0.0)
     d = eigenvalues.numel()
     root = eigenvalues.sqrt()
     schedule = [(gamma, N)] if average else geometric_schedule(N, gamma)

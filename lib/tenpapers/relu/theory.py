@@ -10,6 +10,8 @@ from torch import Tensor
 
 from tenpapers.one_pass.schedule import effective_dimension, effective_samples, geometric_schedule
 
+from ._sandwich import second_moment
+
 
 def all_sequences(
     probabilities: Sequence[float], N: int, noise: Sequence[float]
@@ -65,12 +67,18 @@ def profile(q: Float[Tensor, "..."], phases: int = 64) -> Float[Tensor, "..."]:
 
 def variance_ratio(eigenvalues: Float[Tensor, " d"], N: int, gamma: float, fraction: float) -> float:
     """sum_i lambda_i V_i over D_eff / N_eff, for unit noise and the Bernoulli design; fraction 1/2 above, 1/4 below."""
-    V = torch.zeros_like(eigenvalues)
-    for g, count in geometric_schedule(N, gamma):
-        rate = g - fraction * g**2
-        left = count * torch.log1p(-rate * eigenvalues)
-        V = left.exp() * V - torch.expm1(left) * g**2 / rate
+    V = second_moment(eigenvalues, torch.zeros_like(eigenvalues), geometric_schedule(N, gamma), 1.0, fraction)
     return float(eigenvalues @ V) / (effective_dimension(eigenvalues, N, gamma) / effective_samples(N))
+
+
+def direction_ratio(eigenvalues: Float[Tensor, " d"], N: int, gamma: float, fraction: float) -> Float[Tensor, " d"]:
+    """lambda_i V_i over the share min(1, (N_eff gamma lambda_i)^2) / N_eff of that direction in D_eff / N_eff.
+
+    Unit noise, Bernoulli design. The ratio of `variance_ratio` is a weighted mean of these, whatever the spectrum.
+    """
+    V = second_moment(eigenvalues, torch.zeros_like(eigenvalues), geometric_schedule(N, gamma), 1.0, fraction)
+    K = effective_samples(N)
+    return eigenvalues * V * K / (K * gamma * eigenvalues).square().clamp(max=1.0)
 
 
 def random_spectrum(generator: torch.Generator) -> Float[Tensor, " d"]:
