@@ -118,9 +118,10 @@ class _ReLUNeuron(RegressorMixin, BaseEstimator):
 class GLMTron(_ReLUNeuron):
     """GLM-tron for y = relu(x.w) + noise: w <- w - stepsize (relu(x.w) - y) x, from w = 0, no intercept.
 
-    stepsize in (0, 1] multiplies the squared norm of the rows, which should be of order 1; schedule "geometric" or
-    "constant"; averaging "none" or "tail" (see `fit`). random_state is accepted so that both estimators take the
-    same parameters; nothing is drawn. After fitting: coef_ (d,), n_steps_, n_features_in_. `score` is R^2.
+    stepsize in (0, 1] multiplies the squared norm of the rows, which should be of order 1: where the product stays
+    above 2 the weights grow, and ValueError comes only when they overflow. schedule "geometric" or "constant";
+    averaging "none" or "tail" (see `fit`). random_state is accepted so that both estimators take the same
+    parameters; nothing is drawn. After fitting: coef_ (d,), n_steps_, n_features_in_. `score` is R^2.
     """
 
     def _gate(self, z: float) -> float:
