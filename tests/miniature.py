@@ -159,5 +159,5 @@ def snakemake(root: Path, *words: str, **more: str) -> subprocess.CompletedProce
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
