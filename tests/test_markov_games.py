@@ -968,8 +968,11 @@ def spoiled(value):
         (lambda: kibitzer.play(QueryCounter([GOOD, GOOD]), [0, 0], (5, 0)), r"advised must name a player in 0\.\.1"),
         (lambda: kibitzer.bandit_learners(QueryCounter([GOOD, GOOD]), (), 2, 2, rng(0)), "actions is empty"),
         (lambda: PureMixture(np.zeros((1, 1), int), np.zeros((1, 1), int), (0, 3)), r"actions\[0\] must be an integer"),
-        (lambda: learners.hedge(GOOD, GOOD, 2, 2, eta=1e308), r"eta must be at most 1e\+100"),
-        (lambda: learners.optimistic_hedge(GOOD, GOOD, 2, 2, jitter=1e308), r"jitter must be at most 1e\+100"),
+        (lambda: learners.hedge(GOOD, GOOD, 2, 2, eta=1e308), r"eta must be a finite number .* at most 1e\+100"),
+        (
+            lambda: learners.optimistic_hedge(GOOD, GOOD, 2, 2, jitter=1e308),
+            r"jitter must be a finite number .* at most 1e\+100",
+        ),
         (lambda: posterior_path(ROWS, 7, torch.Generator()), "t must be below T = 2, got 7"),
         (lambda: exact_value(ROWS, np.eye(3)), "U must have one column per action of the opponent, 2"),
         (lambda: sampled_values(ROWS, np.eye(3), 5, torch.Generator()), "U must have one column per action"),

@@ -715,7 +715,7 @@ BAD = {
     "a sparse tensor": (lambda: parity.gradient(W4.to_sparse(), A4, X4, Y4, 2), TypeError, "W must be a dense tensor"),
     "no device": (lambda: parity.train(4, 2, 3, 5, 2, 0.1, 0.2, device="nowhere"), ValueError, "device must be one"),
     "a seed too large": (lambda: parity.train(4, 2, 3, 5, 2, 0.1, 0.2, seed=2**64), ValueError, "seed .* at most"),
-    "a batch beyond memory": (lambda: parity.sample(10**30, 4, (0,), generator()), ValueError, "batch times d"),
+    "a batch beyond memory": (lambda: parity.sample(10**18, 10, (0,), generator()), ValueError, "batch times d"),
     "population overflow": (
         lambda: parity.population_gradient(W4 * 1e30, A4, (0, 1, 2), 3),
         ArithmeticError,
@@ -728,7 +728,7 @@ BAD = {
         ValueError,
         "rotation must be",
     ),
-    "a late time": (lambda: parity.bad_neuron(2**63, 0.1, 2, 0.2), ValueError, "t must be an integer .* below 2"),
+    "a late time": (lambda: parity.bad_neuron(2**63, 0.1, 2, 0.2), ValueError, "t must be an integer of at most"),
     "a moment no float holds": (lambda: parity.batch_for_sign(100, 1000, 0.6, 0.9), ValueError, "too large for a"),
     "an exact one": (lambda: parity.rademacher_moment(60, 600), ValueError, "too large for a float"),
     "a guarantee beyond floats": (

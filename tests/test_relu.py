@@ -455,7 +455,7 @@ def test_density_evolution_does_not_depend_on_its_splines():
         assert before > _density.RATIO
         assert_allclose(coarse, [relu.density_evolution(*args) for args in settings], rtol=3e-5)
     assert before == _density.RATIO
-    with pytest.raises(ValueError, match="factor must be a finite number at least 1"), relu.finer_splines(0.5):
+    with pytest.raises(ValueError, match="factor must be a finite number of at least 1"), relu.finer_splines(0.5):
         pass
 
 
@@ -576,7 +576,7 @@ def run_simulate(algorithm="glmtron", design="bernoulli", lam=LAM, w_star=ONES, 
         ),
         (lambda: run_simulate(w0=torch.ones(2, 4).double()), "w0 must be one start"),
         (lambda: run_simulate(w0=vector(math.nan, 0, 0, 0)), "w0 must hold finite numbers only"),
-        (lambda: run_simulate(sigma=-1.0), "sigma must be a finite number at least 0"),
+        (lambda: run_simulate(sigma=-1.0), "sigma must be a finite number of at least 0"),
         (lambda: run_simulate(N=0), "N must be an integer of at least 1"),
         (lambda: relu.risk_sandwich(LAM, ONES, ONES, 8, 3.0, 0.5, "gaussian"), "below the stability edge"),
         (lambda: relu.glmtron_noiseless_risk(LAM, ONES, 8, 1.01), "gamma must be in"),

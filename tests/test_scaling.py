@@ -921,7 +921,7 @@ ONES = torch.ones(4, dtype=torch.float64)
         (lambda: problem(M=20, d=10), "M must be at most d .*got M = 20 and d = 10"),
         (lambda: problem(a=1.0), "a must be a finite number above 1, got 1.0"),
         (lambda: problem(b=0.5), "b must be a finite number above 1, got 0.5"),
-        (lambda: problem(noise=-1.0), "noise_variance must be a finite number at least 0, got -1.0"),
+        (lambda: problem(noise=-1.0), "noise_variance must be a finite number of at least 0, got -1.0"),
         (lambda: scaling.logarithmic_problem(0.9, 4, 50, 1.0, generator()), "a must be a finite number above 1"),
         (lambda: scaling.geometric_schedule(-3, 0.1), "N must be an integer of at least 1, got -3"),
         (lambda: scaling.simulate(problem(), 5, 0.1, 0, generator()), "seeds must be an integer of at least 1, got 0"),
@@ -947,7 +947,7 @@ ONES = torch.ones(4, dtype=torch.float64)
         (lambda: scaling.Problem(ONES, ONES[:2], 0.0, 1.0), "one entry per eigenvalue, got 2 for 4"),
         (lambda: scaling.Problem(torch.tensor([1.0, 2.0]), ONES[:2], 0.0, 1.0), "descending order"),
         (lambda: scaling.Problem(0 * ONES, ONES, 0.0, 1.0), r"positive numbers only, got eigenvalues\[0\] = 0"),
-        (lambda: scaling.Problem(ONES, ONES, -0.5, 1.0), "approximation must be a finite number at least 0"),
+        (lambda: scaling.Problem(ONES, ONES, -0.5, 1.0), "approximation must be a finite number of at least 0"),
         (lambda: scaling.Problem(ONES, ONES, 0.0, 1.0, spectrum=ONES), "given together or not at all"),
     ],
 )

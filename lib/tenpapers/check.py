@@ -48,9 +48,15 @@ def integers(name: str, values: Sequence[Any], minimum: int) -> list[int]:
 
 
 def real(
-    name: str, value: Any, *, above: float = -math.inf, below: float = math.inf, minimum: float = -math.inf
+    name: str,
+    value: Any,
+    *,
+    above: float = -math.inf,
+    below: float = math.inf,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
 ) -> float:
-    """`value` as a finite float with above < value < below and value >= minimum; no text, truth value or complex."""
+    """`value` as a finite float: above < value < below, minimum <= value <= maximum; no text, truth or complex."""
     array = isinstance(value, Tensor | np.ndarray | np.generic)
     kind = str(value.dtype).removeprefix("torch.") if array else ""
     if isinstance(value, bool | str | bytes | bytearray) or (array and not kind.startswith(("float", "int", "uint"))):
@@ -61,10 +67,11 @@ def real(
         raise ValueError(f"{name} must be a finite number, got an integer beyond the range of a float") from None
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name} must be a real number, got {value!r}") from None
-    if not (math.isfinite(number) and above < number < below and number >= minimum):
-        bounds = [f"at least {minimum:g}"] if minimum > -math.inf else []
+    if not (math.isfinite(number) and above < number < below and minimum <= number <= maximum):
+        bounds = [f"of at least {minimum:g}"] if minimum > -math.inf else []
         bounds += [f"above {above:g}"] if above > -math.inf else []
         bounds += [f"below {below:g}"] if below < math.inf else []
+        bounds += [f"at most {maximum:g}"] if maximum < math.inf else []
         raise ValueError(f"{name} must be a finite number{' ' if bounds else ''}{' and '.join(bounds)}, got {value!r}")
     return number
 

@@ -1,7 +1,5 @@
 """Arguments that a reader may get wrong: one sentence with the name, the value and what is accepted."""
 
-import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,30 +9,6 @@ from numpy.typing import NDArray
 
 TOLERANCE = 1e-9  # how far a distribution's sum may be from 1
 Array = NDArray[np.float64]
-
-
-def integer(name: str, value: Any, minimum: int) -> int:
-    """`value` as an int that is at least `minimum`."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer of at least {minimum}, got {value!r}") from None
-    if isinstance(value, bool) or number < minimum:
-        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
-    return number
-
-
-def real(name: str, value: Any, minimum: float, maximum: float = math.inf) -> float:
-    """`value` as a finite float from `minimum` to `maximum`."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a real number of at least {minimum:g}, got {value!r}") from None
-    if not (np.isfinite(number) and number >= minimum):
-        raise ValueError(f"{name} must be a finite number of at least {minimum:g}, got {value!r}")
-    if number > maximum:
-        raise ValueError(f"{name} must be at most {maximum:g}, got {value!r}")
-    return number
 
 
 def array(name: str, value: Any) -> Array:

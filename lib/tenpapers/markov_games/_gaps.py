@@ -9,6 +9,8 @@ from jaxtyping import Float, Integer
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from tenpapers import check
+
 from . import _check, _tree
 from ._check import Array
 from ._mixtures import GeneralMixture, HistoryFreeMixture, PureMixture, general, pure
@@ -112,7 +114,7 @@ def general_gap(
     if method == "exact":
         replies = [exact_value(dense.X2, A), exact_value(dense.X1, B.T)]
         return _gap(np.array(replies), _values(dense, A, B))
-    samples = _check.integer("samples", samples, 2)
+    samples = check.integer("samples", samples, 2)
     generator = _check.random(generator)
     drawn = [sampled_values(X, U, samples, generator) for X, U in ((dense.X2, A), (dense.X1, B.T))]
     errors = [float(d.std()) / samples**0.5 for d in drawn]

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float, Integer
 from numpy.typing import ArrayLike
 
+from tenpapers import check
+
 from . import _check
 
 
@@ -61,7 +63,7 @@ class PureMixture:
     def __init__(self, S1: ArrayLike, S2: ArrayLike, actions: tuple[int, int]) -> None:
         if not isinstance(actions, Sequence) or len(actions) != 2:
             raise TypeError(f"actions must be the two players' numbers of actions (n1, n2), got {actions!r}")
-        n1, n2 = (_check.integer(f"actions[{j}]", n, 1) for j, n in enumerate(actions))
+        n1, n2 = (check.integer(f"actions[{j}]", n, 1) for j, n in enumerate(actions))
         object.__setattr__(self, "actions", (n1, n2))
         for name, given, n in (("S1", S1, n1), ("S2", S2, n2)):
             S = _check.actions(name, given, n)

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from . import _check
+from tenpapers import check
+
 from ._gaps import stage_gaps
 from ._mixtures import HistoryFreeMixture
 from .aggregation import delta
@@ -35,4 +36,4 @@ def extract_nash(mixture: HistoryFreeMixture, A: ArrayLike, B: ArrayLike) -> Nas
 
 def bound(T: int, H: int, epsilon: float) -> float:
     """2 epsilon + 4 sqrt(log T / (2H)), which bounds the average over t and h of the two players' summed stage gaps."""
-    return 2 * _check.real("epsilon", epsilon, -1.0) + 4 * delta(T, H)
+    return 2 * check.real("epsilon", epsilon, minimum=-1.0) + 4 * delta(T, H)

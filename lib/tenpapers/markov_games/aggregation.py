@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from tenpapers import check
+
 from . import _check
 from ._check import Array
 from ._gaps import _draw
@@ -22,7 +24,7 @@ class BayesPredictor:
     """
 
     def __init__(self, T: int) -> None:
-        self.T = _check.integer("T", T, 1)
+        self.T = check.integer("T", T, 1)
         self._log_weights = np.zeros(self.T)
 
     @property
@@ -67,7 +69,7 @@ class Divergences(NamedTuple):
 
 def delta(T: int, H: int) -> float:
     """sqrt(log T / (2 H)), which bounds the average total variation of the Bayes prediction (aggregation lemma)."""
-    return math.sqrt(math.log(_check.integer("T", T, 1)) / (2 * _check.integer("H", H, 1)))
+    return math.sqrt(math.log(check.integer("T", T, 1)) / (2 * check.integer("H", H, 1)))
 
 
 def divergences(X: ArrayLike) -> Divergences:
@@ -100,7 +102,7 @@ def mutual_information(X: ArrayLike) -> float:
 def posterior_path(X: ArrayLike, t: int, generator: torch.Generator) -> tuple[Array, Array]:
     """One episode with policy t of X (T, H, n): an observer's posteriors (H + 1, T) and predictions (H, n)."""
     X = _check.distributions("X", X, 3)
-    t = _check.integer("t", t, 0)
+    t = check.integer("t", t, 0)
     if t >= len(X):
         raise ValueError(f"t must be below T = {len(X)}, got {t}")
     actions = _draw(torch.as_tensor(X[t]).cumsum(dim=1), _check.random(generator)).numpy()

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tenpapers import check
+
 from . import _check
 from ._check import Array
 
@@ -32,7 +34,7 @@ def dilemma() -> tuple[Array, Array]:
 
 def random_game(n1: int, n2: int, generator: np.random.Generator) -> tuple[Array, Array]:
     """Independent uniform payoffs."""
-    n1, n2, generator = _check.integer("n1", n1, 1), _check.integer("n2", n2, 1), _check.numpy_generator(generator)
+    n1, n2, generator = check.integer("n1", n1, 1), check.integer("n2", n2, 1), _check.numpy_generator(generator)
     return generator.random((n1, n2)), generator.random((n1, n2))
 
 
@@ -41,7 +43,7 @@ def grim_trigger(H: int) -> list[list[Array]]:
 
     The first joint action is (cooperate, cooperate), so the untouched history has index 0 at every step.
     """
-    H = _check.integer("H", H, 1)
+    H = check.integer("H", H, 1)
     steps = []
     for h in range(H):
         step = np.tile([0.0, 1.0], (1, 4**h, 1))
@@ -58,7 +60,7 @@ def long_path(d: int) -> tuple[Array, Array]:
     facets 1 and d). Payoffs are rescaled to [0, 1] per player. In double precision the path can be followed up to
     d = 16; beyond, rounding leads it in a circle. Source: Savani and von Stengel (2006).
     """
-    d = _check.integer("d", d, 2)
+    d = check.integer("d", d, 2)
     if d % 2:
         raise ValueError(f"d must be even, got {d}")
     angles = np.pi * (np.arange(2 * d) + 0.5) / d

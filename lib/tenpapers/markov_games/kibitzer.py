@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from tenpapers import check
+
 from . import _check, _tree
 from ._check import Array
 from ._mixtures import GeneralMixture
@@ -102,7 +104,7 @@ class Extraction(NamedTuple):
 
 def game(payoffs: Sequence[ArrayLike], H: int) -> KibitzerGame:
     """The Kibitzer game of m players' payoffs, arrays of one shape (n_1, ..., n_m) in [0, 1], over H steps."""
-    H = _check.integer("H", H, 1)
+    H = check.integer("H", H, 1)
     M = _check.game(payoffs)
     m = len(M)
     n = M[0].shape
@@ -118,8 +120,8 @@ def game(payoffs: Sequence[ArrayLike], H: int) -> KibitzerGame:
 
 def bound(T: int, H: int, m: int, epsilon: float) -> float:
     """(m + 1) epsilon + (2 m^2 - 1) sqrt(log T / (2H)): the most that the extracted average NashGap can be."""
-    m = _check.integer("m", m, 1)
-    return (m + 1) * _check.real("epsilon", epsilon, -2.0) + (2 * m**2 - 1) * delta(T, H)
+    m = check.integer("m", m, 1)
+    return (m + 1) * check.real("epsilon", epsilon, minimum=-2.0) + (2 * m**2 - 1) * delta(T, H)
 
 
 def profile_gap(profile: Sequence[ArrayLike], payoffs: Sequence[Array]) -> float:
@@ -159,7 +161,7 @@ def extract(
         return _exact(mixture)
     if method != "rollout":
         raise ValueError(f"method is {method!r}; valid: exact, rollout")
-    episodes = _check.integer("episodes", episodes, 1)
+    episodes = check.integer("episodes", episodes, 1)
     seed = int(torch.randint(2**62, (1,), generator=_check.random(generator)))
     return _rollout(mixture, episodes, np.random.default_rng(seed))
 
@@ -260,10 +262,10 @@ def bandit_learners(
     Every step of an episode costs two payoff queries, 2 H in an episode. Returns policies[j][h] of shape
     (episodes, 1, n_j), the Kibitzer last, for `KibitzerGame.mixture`.
     """
-    H, episodes = _check.integer("H", H, 1), _check.integer("episodes", episodes, 1)
+    H, episodes = check.integer("H", H, 1), check.integer("episodes", episodes, 1)
     if not len(actions):
         raise ValueError("actions is empty; it must hold each player's number of actions")
-    actions = [_check.integer(f"actions[{j}]", n, 1) for j, n in enumerate(actions)]
+    actions = [check.integer(f"actions[{j}]", n, 1) for j, n in enumerate(actions)]
     generator = _check.numpy_generator(generator)
     n = (*actions, sum(actions))
     advice = [(j, a) for j, k in enumerate(actions) for a in range(k)]
@@ -290,7 +292,7 @@ def sampled_gap(
     `samples` joint actions are drawn; each costs one query per player and one per action of every player.
     """
     q = [_check.distributions(f"profile[{j}]", part, 1) for j, part in enumerate(profile)]
-    samples, generator = _check.integer("samples", samples, 2), _check.numpy_generator(generator)
+    samples, generator = check.integer("samples", samples, 2), _check.numpy_generator(generator)
     drawn = np.stack([generator.choice(len(part), size=samples, p=part) for part in q], axis=1)
     gains = []
     for j, part in enumerate(q):

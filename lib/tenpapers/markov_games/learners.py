@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from tenpapers import check
+
 from . import _check, _tree
 from ._check import Array
 from ._gaps import Gap, _draw, _gap
@@ -31,7 +33,7 @@ def hedge(
 
     eta  the step size; None is eta_t = 2 sqrt(log n / (t + 1)), t = 0, 1, ..., each player with its own n
     """
-    eta = None if eta is None else _check.real("eta", eta, 0.0, _LARGE)
+    eta = None if eta is None else check.real("eta", eta, minimum=0.0, maximum=_LARGE)
 
     def policy(t: int, total: Array, last: Array) -> Array:
         rate = 2 * math.sqrt(math.log(total.shape[1]) / (t + 1)) if eta is None else eta
@@ -44,7 +46,7 @@ def optimistic_hedge(
     A: ArrayLike, B: ArrayLike, T: int, H: int, seed: int = 0, jitter: float = 1.0, eta: float | None = None
 ) -> HistoryFreeMixture:
     """Optimistic Hedge: x_t = softmax(eta (L_t + g_{t-1})), the last payoffs counted twice; eta None is 0.5."""
-    rate = 0.5 if eta is None else _check.real("eta", eta, 0.0, _LARGE)
+    rate = 0.5 if eta is None else check.real("eta", eta, minimum=0.0, maximum=_LARGE)
     return _self_play(lambda t, total, last: _softmax(rate * (total + last)), A, B, T, H, seed, jitter)
 
 
@@ -53,8 +55,12 @@ def _self_play(
 ) -> HistoryFreeMixture:
     """Both players' iterates when each sees, at every step, its payoffs against the other's policy."""
     A, B = _check.bimatrix(A, B)
-    T, H, jitter = _check.integer("T", T, 1), _check.integer("H", H, 1), _check.real("jitter", jitter, 0.0, _LARGE)
-    generator = np.random.default_rng(_check.integer("seed", seed, 0))
+    T, H, jitter = (
+        check.integer("T", T, 1),
+        check.integer("H", H, 1),
+        check.real("jitter", jitter, minimum=0.0, maximum=_LARGE),
+    )
+    generator = np.random.default_rng(check.integer("seed", seed, 0))
     totals = [jitter * generator.standard_normal((H, n)) for n in A.shape]
     last = [np.zeros((H, n)) for n in A.shape]
     X = [np.empty((T, H, n)) for n in A.shape]
@@ -78,10 +84,14 @@ def layered_omd(
     equilibrium of Shapley's game. Source: Algorithm 1 of Yorulmaz, Aydin and Basar (2026, arXiv 2609.00504).
     """
     A, B = _check.bimatrix(A, B)
-    T, H, jitter = _check.integer("T", T, 1), _check.integer("H", H, 1), _check.real("jitter", jitter, 0.0, _LARGE)
+    T, H, jitter = (
+        check.integer("T", T, 1),
+        check.integer("H", H, 1),
+        check.real("jitter", jitter, minimum=0.0, maximum=_LARGE),
+    )
     h = np.arange(1, H + 1)[:, None]
-    eta = _check.real("eta0", eta0, 0.0, _LARGE) * float(T) ** (-(3 * (H - h) + 1) / (3 * H + 1))
-    generator = np.random.default_rng(_check.integer("seed", seed, 0))
+    eta = check.real("eta0", eta0, minimum=0.0, maximum=_LARGE) * float(T) ** (-(3 * (H - h) + 1) / (3 * H + 1))
+    generator = np.random.default_rng(check.integer("seed", seed, 0))
     centre = [_softmax(jitter * generator.standard_normal((H, n))) for n in A.shape]
     last = [np.zeros((H, n)) for n in A.shape]
     X = [np.empty((T, H, n)) for n in A.shape]
@@ -121,9 +131,9 @@ def regret_matching(A: ArrayLike, B: ArrayLike, T: int, H: int, seed: int = 0) -
     `seed` draws the first policies.
     """
     A, B = _check.bimatrix(A, B)
-    T, H = _check.integer("T", T, 1), _check.integer("H", H, 1)
+    T, H = check.integer("T", T, 1), check.integer("H", H, 1)
     _tree.check_size(T, H, A.shape)
-    generator = np.random.default_rng(_check.integer("seed", seed, 0))
+    generator = np.random.default_rng(check.integer("seed", seed, 0))
     n = A.shape
     nodes = [A.size**h for h in range(H)]
     regrets = [[generator.random((N, k)) / H for N in nodes] for k in n]
@@ -182,7 +192,7 @@ class VLearned:
         """
         A, B = _check.bimatrix(A, B)
         generator = _check.random(generator)
-        samples = _check.integer("samples", samples, 2)
+        samples = check.integer("samples", samples, 2)
         X1, X2 = self.mixture.X1, self.mixture.X2
         K, H, _ = X1.shape
         log_decay = torch.as_tensor(_log_decay(K, H))
@@ -254,9 +264,12 @@ def v_learning(
     here are the stage payoffs in [0, 1]. Source: Jin, Liu, Wang and Yu (2021), the constants ours.
     """
     A, B = _check.bimatrix(A, B)
-    K, H = _check.integer("episodes", episodes, 1), _check.integer("H", H, 1)
-    bonus, rate = _check.real("bonus", bonus, 0.0, _LARGE), _check.real("rate", rate, 0.0, _LARGE)
-    generator = np.random.default_rng(_check.integer("seed", seed, 0))
+    K, H = check.integer("episodes", episodes, 1), check.integer("H", H, 1)
+    bonus, rate = (
+        check.real("bonus", bonus, minimum=0.0, maximum=_LARGE),
+        check.real("rate", rate, minimum=0.0, maximum=_LARGE),
+    )
+    generator = np.random.default_rng(check.integer("seed", seed, 0))
     X = [np.empty((K, H, n)) for n in A.shape]
     losses = [np.zeros((H, n)) for n in A.shape]
     V = np.tile(np.arange(H, -1, -1.0), (2, 1))  # optimistic: all that remains

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tenpapers import check
+
 from . import _check
 
 Oracle = Callable[[int, tuple[int, ...]], float]
@@ -55,7 +57,7 @@ def snake(m: int, generator: np.random.Generator) -> Oracle:
     of the walk's last visit, or, off the walk, minus its distance from the start; rescaled to [0, 1]. Its pure
     equilibria are the local maxima, and only the walk leads to one.
     """
-    m, generator = _check.integer("m", m, 1), _check.numpy_generator(generator)
+    m, generator = check.integer("m", m, 1), _check.numpy_generator(generator)
     length = round(2 ** (m / 2))
     place = generator.integers(2, size=m)
     start = place.copy()
@@ -76,7 +78,7 @@ def aldous_search(oracle: Oracle, m: int, generator: np.random.Generator) -> tup
 
     Ask 2^(m/2) random corners, start from the best, and move to the best neighbour until none is better.
     """
-    m, generator = _check.integer("m", m, 1), _check.numpy_generator(generator)
+    m, generator = check.integer("m", m, 1), _check.numpy_generator(generator)
     corners = generator.integers(2, size=(round(2 ** (m / 2)), m))
     height, place = max((oracle(0, tuple(corner.tolist())), tuple(corner.tolist())) for corner in corners)
     while True:

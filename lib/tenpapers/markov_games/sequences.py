@@ -11,6 +11,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.stats import binom
 
+from tenpapers import check
+
 from . import _check
 from ._check import Array
 from ._mixtures import PureMixture
@@ -18,7 +20,7 @@ from ._mixtures import PureMixture
 
 def draw(T: int, H: int, generator: np.random.Generator) -> PureMixture:
     """T independent sequences of H cells, uniform over the six cells off the diagonal."""
-    T, H, generator = _check.integer("T", T, 1), _check.integer("H", H, 1), _check.numpy_generator(generator)
+    T, H, generator = check.integer("T", T, 1), check.integer("H", H, 1), _check.numpy_generator(generator)
     first = generator.integers(3, size=(T, H), dtype=np.uint8)
     second = (first + generator.integers(1, 3, size=(T, H), dtype=np.uint8)) % 3
     return PureMixture(first, second, (3, 3))
@@ -26,7 +28,7 @@ def draw(T: int, H: int, generator: np.random.Generator) -> PureMixture:
 
 def piecewise_gap(T: float, H: int) -> float:
     """The gap if a sequence were hidden until step log_3 T and known after: 1/2 - 2/3 min(1, log T / (H log 3))."""
-    T, H = _check.real("T", T, 1.0), _check.integer("H", H, 1)
+    T, H = check.real("T", T, minimum=1.0), check.integer("H", H, 1)
     return 0.5 - 2 / 3 * min(1.0, math.log(T) / (H * math.log(3)))
 
 
@@ -36,14 +38,14 @@ def expected_gap(T: int, H: int) -> float:
     At step h the sequence that is played shares its past with K ~ Binomial(T - 1, 3^-h) others, and the best reply wins
     against the most frequent of the K + 1 next actions, which are independent and uniform.
     """
-    T, H = _check.integer("T", T, 1), _check.integer("H", H, 1)
+    T, H = check.integer("T", T, 1), check.integer("H", H, 1)
     return sum(_expected_share(T - 1, 3.0**-h) for h in range(H)) / H - 0.5
 
 
 def threshold(H: int, gap: float, exact: bool = True) -> float:
     """log_2 of the T at which the expected (or the piecewise) gap has come down to `gap`, in (-1/6, 1/2)."""
-    H = _check.integer("H", H, 1)
-    if not -1 / 6 < _check.real("gap", gap, -1.0) < 0.5:
+    H = check.integer("H", H, 1)
+    if not -1 / 6 < check.real("gap", gap, minimum=-1.0) < 0.5:
         raise ValueError(f"gap must lie between -1/6 and 1/2, got {gap!r}")
     if not exact:
         return (0.5 - gap) * 1.5 * H * math.log2(3)

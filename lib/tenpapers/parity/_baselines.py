@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from tenpapers import check
+
 from . import _check
 from ._data import sample
 from ._train import DivergenceError
@@ -65,15 +67,15 @@ def train_relu(
     Evaluated on `inputs` fresh samples every `every` steps; stops once the accuracy reaches `stop_at`.
     Raises ValueError for a bad argument, DivergenceError when the loss is no longer finite.
     """
-    d = _check.integer("d", d, 1)
+    d = check.integer("d", d, 1)
     k = _check.degree(k, d)
     sizes = (("width", width), ("batch", batch), ("steps", steps), ("every", every), ("inputs", inputs))
-    width, batch, steps, every, inputs = (_check.integer(name, value, 1) for name, value in sizes)
-    lr = _check.real("lr", lr, above=0.0)
+    width, batch, steps, every, inputs = (check.integer(name, value, 1) for name, value in sizes)
+    lr = check.real("lr", lr, above=0.0)
     if optimizer not in ("adam", "lion"):
         raise ValueError(f"optimizer must be 'adam' or 'lion', got {optimizer!r}")
-    weight_decay = _check.real("weight_decay", weight_decay, minimum=0.0)
-    stop_at, seed = _check.real("stop_at", stop_at), _check.seed(seed)
+    weight_decay = check.real("weight_decay", weight_decay, minimum=0.0)
+    stop_at, seed = check.real("stop_at", stop_at), _check.seed(seed)
     device = _check.device(device)
     generator = torch.Generator(device).manual_seed(seed)
     support = tuple(range(k))

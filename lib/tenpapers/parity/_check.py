@@ -1,54 +1,21 @@
 """Arguments that a reader may get wrong: one sentence with the name, the value and what is accepted."""
 
 import math
-import operator
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tenpapers import check
+
 FLOATS = (torch.float32, torch.float64)
-
-
-def integer(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
-    """`value` as an int between `minimum` and `maximum` (NumPy integers are accepted, truths are not)."""
-    wanted = f"an integer of at least {minimum}" + ("" if maximum is None else f" and at most {maximum}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be {wanted}, got {value!r}") from None
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be {wanted}, got {value!r}")
-    if number < minimum or (maximum is not None and number > maximum):
-        raise ValueError(f"{name} must be {wanted}, got {number}")
-    return number
-
-
-def real(
-    name: str, value: Any, *, above: float | None = None, below: float | None = None, minimum: float | None = None
-) -> float:
-    """`value` as a finite float with above < value < below and value >= minimum (no truths, no words)."""
-    try:
-        if isinstance(value, (bool, str, bytes)):
-            raise TypeError
-        number = float(value)
-    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several numbers
-        raise TypeError(f"{name} must be a real number, got {value!r}".replace("\n", " ")) from None
-    except OverflowError:
-        number = math.inf
-    inside = (above is None or number > above) and (below is None or number < below)
-    if not (math.isfinite(number) and inside and (minimum is None or number >= minimum)):
-        limits = (("at least", minimum), ("above", above), ("below", below))
-        words = " and ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None)
-        raise ValueError(f"{name} must be a finite number{' ' if words else ''}{words}, got {value!r}")
-    return number
 
 
 def degree(k: Any, d: int) -> int:
     """The degree k of the parity and of the activation, 1 <= k <= d."""
     try:
-        return integer("k", k, 1, d)
+        return check.integer("k", k, 1, d)
     except ValueError:
         raise ValueError(f"k must lie between 1 and d = {d}, got {k!r}") from None
 
@@ -62,16 +29,17 @@ def factorial(k: int) -> float:
 
 def seed(value: Any) -> int:
     """A seed of a torch.Generator: 0 to 2^64 - 1."""
-    return integer("seed", value, 0, 2**64 - 1)
+    return check.integer("seed", value, 0, 2**64 - 1)
 
 
 def device(value: Any) -> torch.device:
-    """`value` as a device that PyTorch has here."""
+    """`value` as a device that PyTorch has here, "meta" included; an empty tensor there is the proof."""
     try:
         found = torch.device(value)
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError):
-        raise ValueError(f"device must be one that PyTorch has here, such as 'cpu', got {value!r}") from None
+    # no such name; built without it; no text; a backend that is not loaded
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as fault:
+        raise ValueError(f"device must be one that PyTorch has here, such as 'cpu', got {value!r}") from fault
     return found
 
 
@@ -81,7 +49,7 @@ def support(value: Any, d: int) -> tuple[int, ...]:
         value = value.tolist()
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError(f"support must be a sequence of coordinates in 0..{d - 1}, got {value!r}")
-    coordinates = tuple(integer(f"support[{i}]", j, 0, d - 1) for i, j in enumerate(value))
+    coordinates = tuple(check.integer(f"support[{i}]", j, 0, d - 1) for i, j in enumerate(value))
     if not coordinates:
         raise ValueError("support must name at least one coordinate, got none")
     if len(set(coordinates)) < len(coordinates):
@@ -157,13 +125,6 @@ def labels(y: Any, X: Tensor) -> Tensor:
     if y.shape[0] != X.shape[0]:
         raise ValueError(f"y must hold one label per row: X has {X.shape[0]} rows, y has {y.shape[0]} entries")
     return y
-
-
-def random(generator: Any) -> torch.Generator:
-    """`generator`, which must be a torch.Generator."""
-    if not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
-    return generator
 
 
 def precision(dtype: Any) -> torch.dtype:

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tenpapers import check
+
 from . import _check
 
 
@@ -22,12 +24,12 @@ def sample(
     Lives on the generator's device. Sixty-four signs come from one random word: data cost 1/15 of a gradient step.
     Raises ValueError for batch < 1, a support with repeats or out of 0..d-1, flip outside [0, 1).
     """
-    batch, d = _check.integer("batch", batch, 1), _check.integer("d", d, 1)
+    batch, d = check.integer("batch", batch, 1), check.integer("d", d, 1)
     chosen = _check.support(support, d)
-    flip = _check.real("flip", flip, minimum=0.0, below=1.0)
+    flip = check.real("flip", flip, minimum=0.0, below=1.0)
     if batch * d > 2**62:
         raise ValueError(f"batch times d must be at most 2^62 = {2**62}, got {batch} times {d}")
-    X = signs((batch, d), _check.random(generator), _check.precision(dtype))
+    X = signs((batch, d), check.random(generator), _check.precision(dtype))
     y = X[:, list(chosen)].prod(dim=1)
     if flip > 0:
         y = torch.where(torch.rand(batch, generator=generator, device=generator.device) < flip, -y, y)
@@ -48,7 +50,7 @@ def all_inputs(
     d: int, dtype: torch.dtype = torch.float64, device: str | torch.device = "cpu"
 ) -> Float[Tensor, "inputs d"]:
     """All 2^d points of {-1, +1}^d as rows, in the order of itertools.product([-1, 1], repeat=d); d <= 24."""
-    d = _check.integer("d", d, 1, 24)
+    d = check.integer("d", d, 1, 24)
     device = _check.device(device)
     places = torch.arange(d - 1, -1, -1, device=device)
     bits = (torch.arange(2**d, device=device)[:, None] >> places) & 1

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from tenpapers import check
+
 from . import _check
 from ._data import all_inputs, sample, signs
 from ._network import dead_zone_sign, gradient, population_gradient
@@ -33,10 +35,10 @@ def sign_agreement(
 
     One fresh batch, support 0..k-1; right means the sign of the population gradient. On the generator's device.
     """
-    d = _check.integer("d", d, 1)
-    k, neurons = _check.degree(k, d), _check.integer("neurons", neurons, 1)
-    rho = _check.real("rho", rho, minimum=0.0, below=_check.factorial(k))
-    generator = _check.random(generator)
+    d = check.integer("d", d, 1)
+    k, neurons = _check.degree(k, d), check.integer("neurons", neurons, 1)
+    rho = check.real("rho", rho, minimum=0.0, below=_check.factorial(k))
+    generator = check.random(generator)
     W = signs((neurons, d), generator, torch.float32)
     a = signs((neurons,), generator, torch.float32)
     X, y = sample(batch, d, range(k), generator, flip)
@@ -51,8 +53,8 @@ def batch_reaching(p: float, fractions: Callable[[int], Sequence[float]], first:
     size that stopped the search is there partly by luck, and the squared normal quantile is taken as linear in the
     batch between (or just beyond) them. The error comes from leaving out one fraction (one seed) at a time.
     """
-    p = _check.real("p", p, above=0.5, below=1.0)
-    batch, least = _check.integer("first", first, 1), first
+    p = check.real("p", p, above=0.5, below=1.0)
+    batch, least = check.integer("first", first, 1), first
 
     def ask(size: int) -> np.ndarray:
         found = np.asarray(fractions(size), dtype=float)
@@ -101,7 +103,7 @@ def ideal_margins(counts: Tensor, k: int) -> Tensor:
 
     counts as `coverage` gives them, shape (..., 2^k); so is the result: sum_b counts_b pi(b) pi(x) <b, x>^k / k!.
     """
-    k = _check.integer("k", k, 1, 12)
+    k = check.integer("k", k, 1, 12)
     if not isinstance(counts, Tensor) or counts.is_complex():
         raise TypeError(f"counts must be a tensor of real numbers, got {type(counts).__name__}")
     if counts.ndim == 0 or counts.shape[-1] != 2**k:
@@ -128,7 +130,7 @@ def counted_gradient(
     W, a = _check.network(W, a)
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}")
-    d, batch = _check.integer("d", W.shape[1], 1, 16), _check.integer("batch", batch, 1, 2**62)
+    d, batch = check.integer("d", W.shape[1], 1, 16), check.integer("batch", batch, 1, 2**62)
     X = all_inputs(d, W.dtype, W.device)
     counts = rng.multinomial(batch, np.full(2**d, 2.0**-d))
     weight = torch.as_tensor(counts * (2.0**d / batch), dtype=W.dtype, device=W.device)

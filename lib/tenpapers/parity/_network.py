@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tenpapers import check
+
 from . import _check
 from ._data import sample
 
@@ -85,7 +87,7 @@ def dead_zone_sign(G: Tensor, rho: float) -> Tensor:
 
     Ties at rho count. rho is absolute (0.1 k!, not a fraction). Any shape; the precision of G.
     """
-    rho = _check.real("rho", rho, minimum=0.0)
+    rho = check.real("rho", rho, minimum=0.0)
     G = _check.tensor("G", G, G.ndim if isinstance(G, Tensor) else 2)
     return torch.sign(G) if rho == 0 else (rho <= G).to(G.dtype) - (-rho >= G).to(G.dtype)
 
@@ -140,7 +142,7 @@ def accuracy(
     With `rotation` R the network sees R x, as in `train`.
     """
     W, a = _check.network(W, a)
-    inputs = _check.integer("inputs", inputs, 1)
+    inputs = check.integer("inputs", inputs, 1)
     if rotation is not None:
         rotation = _check.orthogonal("rotation", rotation, W.shape[1]).to(W)
     right, left = 0, inputs

@@ -8,6 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from tenpapers import check
+
 from . import _check
 from ._data import all_inputs
 
@@ -22,9 +24,9 @@ class SqAdversary:
     """
 
     def __init__(self, d: int, k: int, tau: float) -> None:
-        self.d = _check.integer("d", d, 1, 16)
+        self.d = check.integer("d", d, 1, 16)
         self.k = _check.degree(k, self.d)
-        self.tau = _check.real("tau", tau, above=0.0, below=1.0)
+        self.tau = check.real("tau", tau, above=0.0, below=1.0)
         self.queries = 0
         self._X = all_inputs(self.d)
         self._supports = list(itertools.combinations(range(self.d), self.k))
@@ -85,7 +87,7 @@ def greedy_game(d: int, k: int, tau: float, generator: torch.Generator) -> SqAdv
     The sign spreads its square norm evenly over the characters that it is made of, so that each query crosses out
     nearly as many supports as Parseval allows; when it crosses out none, one support is asked for alone.
     """
-    adversary, generator = SqAdversary(d, k, tau), _check.random(generator)
+    adversary, generator = SqAdversary(d, k, tau), check.random(generator)
     group = max(1, int(2 / (math.pi * tau**2)))
     while len(left := adversary.survivors) > 1:
         size = min(group, len(left))

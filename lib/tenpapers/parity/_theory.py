@@ -5,6 +5,8 @@ import math
 from functools import cache
 from statistics import NormalDist
 
+from tenpapers import check
+
 from . import _check
 
 
@@ -14,13 +16,13 @@ def _threshold(k: int, rho: float) -> float:
 
 
 def _degree(k: int, minimum: int) -> int:
-    return _check.integer("k", k, minimum, 150)  # k! is a float up to 170
+    return check.integer("k", k, minimum, 150)  # k! is a float up to 170
 
 
 def _rho(rho: float, k: int, *, positive: bool = False) -> float:
     """rho in [0, k!) or (0, k!): the statements need the good neurons' gradient k! to pass the dead zone."""
     limit = float(math.factorial(k))
-    return _check.real("rho", rho, below=limit, **({"above": 0.0} if positive else {"minimum": 0.0}))
+    return check.real("rho", rho, below=limit, **({"above": 0.0} if positive else {"minimum": 0.0}))
 
 
 def bad_neuron(t: int, eta: float, k: int, rho: float) -> float:
@@ -30,15 +32,13 @@ def bad_neuron(t: int, eta: float, k: int, rho: float) -> float:
     Needs k >= 2, 0 < rho < k! and a step that does not jump over the dead zone: eta < 2 theta / (1 + theta) with
     theta = (rho / k!)^(1/(k-1)); ValueError otherwise.
     """
-    t, k = _check.integer("t", t, 0), _degree(k, 2)
+    t, k = check.integer("t", t, 0), _degree(k, 2)
     rho = _rho(rho, k, positive=True)
     theta = _threshold(k, rho)
-    eta = _check.real("eta", eta, above=0.0, below=1.0)
+    eta = check.real("eta", eta, above=0.0, below=1.0)
     if eta >= 2 * theta / (1 + theta):
         raise ValueError(f"eta must be below 2 theta/(1 + theta) = {2 * theta / (1 + theta):.4g}, got {eta}: it jumps "
                          f"over the dead zone of rho = {rho:g}, whose edge is at theta = {theta:.4g}")  # fmt: skip
-    if t >= 2**63:  # nothing is left of any weight that decays at all in floating point
-        raise ValueError(f"t must be an integer of at least 0 and below 2^63, got {t}")
     end = math.ceil(math.log((1 + theta) / 2) / math.log1p(-eta))
     for _ in range(2):  # t*, the first time at which u < theta (u = theta still ties): the logarithms are rounded
         end += 2 * (1 - eta) ** end - 1 >= theta
@@ -49,7 +49,7 @@ def bad_neuron(t: int, eta: float, k: int, rho: float) -> float:
 
 def rademacher_moment(d: int, n: int) -> float:
     """E S_d^n of a sum S_d of d fair signs: exact integers, rounded once at the end; 0 for odd n."""
-    d, n = _check.integer("d", d, 1), _check.integer("n", n, 0)
+    d, n = check.integer("d", d, 1), check.integer("n", n, 0)
     try:
         return _moment(d, n)
     except OverflowError:
@@ -82,8 +82,8 @@ def sign_probability(k: int, d: int, rho: float, batch: int, exact: bool = False
 
     s^2 = k^2 (2k-3)!! d^(k-1) / batch, or with the exact second moment k^2 E S_d^(2k-2). Normal approximation.
     """
-    d, k = _check.integer("d", d, 1), _degree(k, 1)
-    rho, batch = _rho(rho, k), _check.integer("batch", batch, 1)
+    d, k = check.integer("d", d, 1), _degree(k, 1)
+    rho, batch = _rho(rho, k), check.integer("batch", batch, 1)
     s = math.sqrt(_second_moment(_check.degree(k, d), d, exact) / batch)
     return NormalDist().cdf((math.factorial(k) - rho) / s)
 
@@ -93,8 +93,8 @@ def batch_for_sign(k: int, d: int, rho: float, p: float, exact: bool = False) ->
 
     `exact` puts the exact moment k^2 E S_d^(2k-2) in place of its bound. Needs 0 <= rho < k! and 1/2 < p < 1.
     """
-    d, k = _check.integer("d", d, 1), _degree(k, 1)
-    rho, p = _rho(rho, k), _check.real("p", p, above=0.5, below=1.0)
+    d, k = check.integer("d", d, 1), _degree(k, 1)
+    rho, p = _rho(rho, k), check.real("p", p, above=0.5, below=1.0)
     quantile = NormalDist().inv_cdf(p) / (math.factorial(k) - rho)
     return _second_moment(_check.degree(k, d), d, exact) * quantile**2
 
@@ -105,10 +105,10 @@ def width_for_coverage(k: int, delta: float, alpha: float | None = None) -> int:
     Chernoff and a union over patterns: m = 3 2^(k+1) log(2^(k+1)/delta) / alpha^2. alpha=None is k!/(4 E|S_k|^k), at
     which the features alone give y f >= 3 m k!/8.
     """
-    k, delta = _degree(k, 1), _check.real("delta", delta, above=0.0, below=1.0)
+    k, delta = _degree(k, 1), check.real("delta", delta, above=0.0, below=1.0)
     if alpha is None:
         alpha = math.factorial(k) / (4 * absolute_moment(k))
-    alpha = _check.real("alpha", alpha, above=0.0, below=1.0)
+    alpha = check.real("alpha", alpha, above=0.0, below=1.0)
     return math.ceil(3 * 2 ** (k + 1) * math.log(2 ** (k + 1) / delta) / alpha**2)
 
 
@@ -120,7 +120,7 @@ def noise_tolerance(k: int, eta: float, rho: float) -> float:
     """
     k = _degree(k, 2)
     rho = _rho(rho, k, positive=True)
-    eta = _check.real("eta", eta, above=0.0, below=1.0)
+    eta = check.real("eta", eta, above=0.0, below=1.0)
     c = (1 - eta) ** (k - 1)
     delta = min(rho * (1 - c) / (1 + c), math.factorial(k) - rho)
     theta = _threshold(k, rho - delta)
@@ -155,10 +155,10 @@ def guarantee(d: int, k: int, delta: float, epsilon: float, eta: float, rho: flo
     steps  log(8 e (k^k/k!) sqrt(2 d log(2m/epsilon))) / eta
     batch  (9/4) k^2 d^(k-1) (2L)^k / Delta^2, L = log(8 m d batch steps/delta), Delta = `noise_tolerance(k, eta, rho)`
     """
-    d = _check.integer("d", d, 1)
+    d = check.integer("d", d, 1)
     k = _check.degree(_degree(k, 2), d)
-    delta = _check.real("delta", delta, above=0.0, below=1.0)
-    epsilon = _check.real("epsilon", epsilon, above=0.0, below=1.0)
+    delta = check.real("delta", delta, above=0.0, below=1.0)
+    epsilon = check.real("epsilon", epsilon, above=0.0, below=1.0)
     tolerance = noise_tolerance(k, eta, rho)
     m = width_for_coverage(k, delta / 2)
     spread = math.sqrt(2 * d * math.log(2 * m / epsilon))

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tenpapers import check
+
 from . import _check
 from ._data import sample, signs
 from ._network import dead_zone_sign, good_neurons, gradient_sum, population_gradient
@@ -82,13 +84,13 @@ def train(
 
     Raises ValueError or TypeError for a bad argument; DivergenceError, naming the step, when a number overflows.
     """
-    d = _check.integer("d", d, 1)
+    d = check.integer("d", d, 1)
     k = _check.degree(k, d)
-    m, batch, steps = (_check.integer(n, v, 1) for n, v in (("m", m), ("batch", batch), ("steps", steps)))
-    eta = _check.real("eta", eta, above=0.0, below=1.0)
-    rho = _check.real("rho", rho, minimum=0.0)
-    scale = _check.real("scale", scale, above=0.0)
-    flip = _check.real("flip", flip, minimum=0.0, below=1.0)
+    m, batch, steps = (check.integer(n, v, 1) for n, v in (("m", m), ("batch", batch), ("steps", steps)))
+    eta = check.real("eta", eta, above=0.0, below=1.0)
+    rho = check.real("rho", rho, minimum=0.0)
+    scale = check.real("scale", scale, above=0.0)
+    flip = check.real("flip", flip, minimum=0.0, below=1.0)
     seed = _check.seed(seed)
     chosen = tuple(range(k)) if support is None else _check.support(support, d)
     if update not in ("sign", "sgd"):
@@ -189,9 +191,9 @@ def population_path(
     """Weights of `train`'s recursion when G is the population gradient: shape (steps + 1, m, d), the start included."""
     W, a = _check.network(W, a)
     chosen = _check.support(support, W.shape[1])
-    steps, k = _check.integer("steps", steps, 0), len(chosen)
-    eta = _check.real("eta", eta, above=0.0, below=1.0)
-    scale = _check.real("scale", scale, above=0.0)
+    steps, k = check.integer("steps", steps, 0), len(chosen)
+    eta = check.real("eta", eta, above=0.0, below=1.0)
+    scale = check.real("scale", scale, above=0.0)
     if update not in ("sign", "sgd"):
         raise ValueError(f"update must be 'sign' or 'sgd', got {update!r}")
     path = [W]
