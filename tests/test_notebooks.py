@@ -28,6 +28,11 @@ def validated(notebook: Path) -> str:
     return "" if ended.returncode == 0 else re.sub(r"\x1b\[[\d;]*m", "", ended.stdout + ended.stderr)
 
 
+def test_workers_keep_the_group_together(request: pytest.FixtureRequest) -> None:
+    """pytest-xdist divides by node ids; without the group's name in them two workers would make one result at once."""
+    assert "PYTEST_XDIST_WORKER" not in os.environ or request.node.nodeid.endswith("@smoke")
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_notebook_at_smoke_scale(page: str) -> None:
     source = pipeline.ROOT / f"{page}.ipynb"
